@@ -1,0 +1,44 @@
+# Everything runs in a .venv of this clone. TORCH is what gets installed where torch is missing; PYTHON makes the .venv.
+PYTHON ?= python3
+TORCH  ?= torch==2.13.0
+STEPS  ?= 40000
+
+bin := .venv/bin
+
+.PHONY: demo board test check bench clean
+demo: .venv/installed ## train a DQN on Breakout with the monitor on
+	$(bin)/python -m agents.dqn --game breakout --steps $(STEPS)
+
+board: .venv/installed ## TensorBoard over runs/
+	$(bin)/tensorboard --logdir runs --samples_per_plugin images=1000
+
+test: .venv/tested ## the whole test suite
+	$(bin)/python -m pytest -n 2
+
+check: .venv/developed ## linters, types, import floors
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+bench: .venv/tested ## attribution and training against their peers
+	$(bin)/python -m pip install -q "stable-baselines3>=2.6"
+	$(bin)/python -m pip install -q --no-deps captum==0.9.0 zennit==0.5.1
+	$(bin)/python -m tests.benchmarks.attribution
+	$(bin)/python -m tests.benchmarks.training
+
+clean:
+	rm -rf .venv
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(bin)/python -c "import torch" 2>/dev/null || $(bin)/python -m pip install -q "$(TORCH)"
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(bin)/python -m pip install -q -e . && touch $@
+
+.venv/tested: pyproject.toml | .venv/bin/python
+	$(bin)/python -m pip install -q -e ".[test]" && touch $@
+
+.venv/developed: pyproject.toml | .venv/bin/python
+	$(bin)/python -m pip install -q -e ".[dev]" && touch $@

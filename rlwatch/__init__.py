@@ -1,0 +1,1 @@
+"""See what a DQN looks at while it trains."""

@@ -1,0 +1,90 @@
+"""How a network takes its observations: tried once, on the network as it stands."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+CONVOLUTIONS = {functional.conv2d, torch.conv2d}
+
+Observe = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to hand uint8 frames (probe, stack, y, x) to a network: the type of its numbers and the order of axes."""
+
+    name: str
+    scale: float | None
+    channels_last: bool
+
+    def __call__(self, observations: Tensor) -> Tensor:
+        """The frames as the network takes them."""
+        view = observations if self.scale is None else observations.float() * self.scale
+        return view.permute(0, 2, 3, 1).contiguous() if self.channels_last else view
+
+
+VIEWS = tuple(
+    View(f"{numbers}, {'NHWC' if channels_last else 'NCHW'}", scale, channels_last)
+    for channels_last, (numbers, scale) in product(
+        (False, True), (("uint8", None), ("float in [0, 255]", 1.0), ("float in [0, 1]", 1 / 255))
+    )
+)
+
+
+class _FirstConvolution(TorchFunctionMode):
+    """Keeps what the first convolution is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Tensor | None = None
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in CONVOLUTIONS and self.seen is None:
+            self.seen = (args[0] if args else kwargs["input"]).detach()
+        return func(*args, **kwargs)
+
+
+def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe stack y x"]) -> View:
+    """The view of uint8 frames that the network takes, found by trying each on a few of them.
+
+    A network that takes floats and divides by 255 itself gets floats in [0, 255]; one that does not gets [0, 1], since
+    most trainings scale outside. Where neither is what the training does, hand `observe=` to the caller instead.
+
+    Raises: ValueError when the network takes none of them, with what each attempt said.
+    """
+    refusals = []
+    for view in VIEWS:
+        try:
+            seen = _first_input(network, view(observations))
+        except Exception as error:  # noqa: BLE001 - whatever a foreign network raises is the reason
+            refusals.append(f"{view.name}: {type(error).__name__}: {str(error).splitlines()[0][:120]}")
+            continue
+        if seen is None:
+            refusals.append(f"{view.name}: it ran, but called no 2d convolution")
+        elif seen.shape[1:] != observations.shape[1:]:
+            refusals.append(f"{view.name}: its first convolution saw {tuple(seen.shape[1:])} (channel, y, x)")
+        elif view.scale != 1 or seen.max() <= 1:
+            return view
+    expected = " × ".join(str(size) for size in observations.shape[1:])
+    raise ValueError(
+        f"the network must take the probe's stacks of {expected} (stack, y, x); it took none of its views:\n  "
+        + "\n  ".join(refusals)
+        + "\nGive observe=, a function from the probe's uint8 frames to what the network takes."
+    )
+
+
+def _first_input(network: Callable[[Tensor], Any], observations: Tensor) -> Tensor | None:
+    capture = _FirstConvolution()
+    with torch.no_grad(), capture:
+        network(observations)
+    return capture.seen

@@ -1,0 +1,175 @@
+"""`rlwatch record | explain | probe | doctor`: what the monitor does, without a training."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from rlwatch.report import COLUMNS, MEANINGS, Report
+
+DESCRIPTION = """\
+See what a DQN looks at while it trains.
+
+  rlwatch explain runs/breakout/checkpoints            what each saved network looks at, as a table
+  rlwatch explain model.pt --probe pong --json         one JSON object a line per checkpoint
+  rlwatch record ms_pacman --out ms_pacman.npz         play a game and keep the frames to ask about
+  rlwatch probe breakout --png sheet.png               what is in a probe, as numbers and as a picture
+  rlwatch doctor                                       what works on this machine, and what to do where it does not
+
+In a training loop: Watch(q_network, probe="breakout", logdir="runs/x"), then watch(step).\
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status: 0 done, 1 something is wrong (said on stderr), 2 wrong usage."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except (ValueError, OSError, TypeError) as error:
+        print(f"rlwatch: {error}", file=sys.stderr)  # noqa: T201 - a program prints
+        return 1
+    except BrokenPipeError:
+        return 0
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("rlwatch", description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_explain(commands)
+    _add_record(commands)
+    _add_probe(commands)
+    doctor = commands.add_parser("doctor", help="check the machine, the versions and the probes")
+    doctor.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    explain = commands.add_parser(
+        "explain",
+        help="say what saved Q-networks look at",
+        description="Say what saved Q-networks look at. A checkpoint is a file of agents/dqn.py or a saved state_dict() "
+        "of a Nature DQN; of a folder every checkpoint is taken, by step. lift 1 = no preference, 9 = nine times the "
+        "average pixel's relevance.",
+    )
+    explain.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="files or folders of checkpoints")
+    explain.add_argument(
+        "--probe", metavar="GAME|FILE", help="the frames to ask about (default: the checkpoint's game)"
+    )
+    explain.add_argument("--method", default="epsilon_gamma_box", help="how to attribute (default: %(default)s)")
+    explain.add_argument(
+        "--target", default="greedy", choices=list(MEANINGS), help="; ".join(f"{k}: {v}" for k, v in MEANINGS.items())
+    )
+    explain.add_argument(
+        "--divisor", type=float, default=255.0, help="what the training divides pixels by (default: 255)"
+    )
+    explain.add_argument("--logdir", type=Path, metavar="DIR", help="write scalars and clips for TensorBoard here too")
+    explain.add_argument("--json", action="store_true", help="one JSON object a line per checkpoint")
+    explain.set_defaults(run=_explain)
+
+
+def _add_record(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    record = commands.add_parser(
+        "record",
+        help="play a game and keep a probe",
+        description="Play a game and keep a probe: the fixed set of frames that every checkpoint is asked about.",
+    )
+    record.add_argument("game", metavar="GAME", help="an ALE game: breakout, pong, ms_pacman, ALE/Seaquest-v5, ...")
+    record.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the probe goes (.npz)")
+    record.add_argument(
+        "--policy",
+        default="scripted",
+        metavar="scripted|random|CHECKPOINT",
+        help="who plays (default: scripted where there is a scripted player for the game, else random)",
+    )
+    record.add_argument("--steps", type=int, default=None, help="agent steps to play before frames are chosen")
+    record.add_argument("--seed", type=int, default=0, help="the same seed plays the same episodes (default: 0)")
+    record.set_defaults(run=_record)
+
+
+def _add_probe(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    probe = commands.add_parser("probe", help="say what is in a probe")
+    probe.add_argument("probe", metavar="GAME|FILE", help="a game whose probe ships with rlwatch, or a probe file")
+    probe.add_argument("--png", type=Path, metavar="FILE", help="write a contact sheet of its frames")
+    probe.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    probe.set_defaults(run=_probe)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from rlwatch.offline import explain_checkpoints  # noqa: PLC0415 - torch loads only for what needs it
+
+    reports = explain_checkpoints(
+        options.checkpoints,
+        probe=options.probe,
+        method=options.method,
+        divisor=options.divisor,
+        logdir=options.logdir,
+    )
+    _print_json(reports, options.target) if options.json else _print_tables(reports, options.target)
+    return 0
+
+
+def _print_json(reports: Iterator[Report], target: str) -> None:
+    for report in reports:
+        print(json.dumps(report.as_json(target)), flush=True)  # noqa: T201 - a program prints
+
+
+def _print_tables(reports: Iterator[Report], target: str) -> None:
+    console = Console()
+    for report in reports:
+        title = f"{report.checkpoint or report.game}, step {report.step:,}: {MEANINGS[target]}"
+        table = Table(*COLUMNS, title=title)
+        for cells in report.rows(target):
+            table.add_row(*cells)
+        console.print(table)
+        for finding in report.findings:
+            console.print(finding.text, highlight=False)
+
+
+def _record(options: argparse.Namespace) -> int:
+    from rlwatch.offline import record_to  # noqa: PLC0415 - torch loads only for what needs it
+
+    probe = record_to(options.out, options.game, policy=options.policy, steps=options.steps, seed=options.seed)
+    print(f"{options.out}: {len(probe)} observations of {probe.game}, digest {probe.digest[:12]}")  # noqa: T201
+    print(f"look at it: rlwatch probe {options.out} --png sheet.png")  # noqa: T201
+    return 0
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from rlwatch.offline import describe, write_sheet  # noqa: PLC0415 - OpenCV loads only for what needs it
+
+    described = describe(options.probe)
+    if options.png:
+        write_sheet(options.probe, options.png)
+    if options.json:
+        print(json.dumps(described))  # noqa: T201
+        return 0
+    console = Console()
+    objects = described.pop("objects")
+    for name, value in described.items():
+        console.print(f"{name}: {value}", highlight=False)
+    table = Table("object", "frames with it", "pixels in a stack")
+    for name, one in objects.items():
+        table.add_row(name, str(one["frames"]), f"{one['pixels']:.1f}")
+    console.print(table)
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from rlwatch.doctor import examine_machine  # noqa: PLC0415 - it imports everything, to see whether that works
+
+    checks = examine_machine()
+    if options.json:
+        print(json.dumps([check._asdict() for check in checks]))  # noqa: T201
+    else:
+        table = Table("what", "works", "found", "what to do")
+        for check in checks:
+            table.add_row(check.what, "yes" if check.works else "NO", check.found, check.remedy)
+        Console().print(table)
+    return 0 if all(check.works for check in checks) else 1

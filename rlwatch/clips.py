@@ -1,0 +1,77 @@
+"""The clips of a checkpoint: which frames of the probe they show, and on which colour scale."""
+
+import math
+
+import numpy as np
+
+from rlwatch.atari.probe import Probe
+from rlwatch.examination import Maps
+from rlwatch.pictures.clip import encode_gif
+from rlwatch.pictures.film import Caption, film
+from rlwatch.pictures.heatmap import proposed_scale
+from rlwatch.report import MEANINGS, Report
+
+SENTENCES = {
+    "greedy": Caption.explains,
+    "contrast": "why this action and not the others",
+}
+
+
+class ClipMaker:
+    """Draws the same frames of a probe for every checkpoint, on one colour scale per target that never shrinks.
+
+    The scale is a power of two, taken from the checkpoints seen so far: it grows with the relevance of a learning agent
+    (from an untrained network's hundredths of a Q unit) and stays when relevance fades, so a dying agent looks pale.
+    `frames`: how many frames a clip shows, in whole segments spread evenly over the probe, early game to late.
+    """
+
+    def __init__(self, probe: Probe, *, frames: int = 64) -> None:
+        self._probe = probe
+        self._shown = _spread(probe.segment, frames)
+        self._screens = probe.rgb()[self._shown]
+        boxes = probe.boxes()
+        self._boxes = [boxes[index] for index in self._shown]
+        self._scales: dict[str, float] = {}
+
+    def draw(self, report: Report, maps: Maps) -> dict[str, bytes]:
+        """A GIF per target."""
+        return {target: self._draw(target, report, maps) for target in maps.relevance}
+
+    def _draw(self, target: str, report: Report, maps: Maps) -> bytes:
+        relevance = maps.relevance[target]
+        self._scales[target] = scale = self._grown(target, relevance.sum(axis=1))
+        pictures = film(
+            self._screens,
+            relevance[self._shown],
+            scale=scale,
+            boxes=self._boxes,
+            q_values=maps.q_values[self._shown],
+            actions=self._actions(maps.q_values.shape[1]),
+            caption=Caption(
+                title=report.game,
+                step=report.step,
+                returns=report.returns,
+                explains=SENTENCES.get(target, MEANINGS.get(target, target)),
+                situations=[self._probe.situation[index] for index in self._shown],
+            ),
+        )
+        return encode_gif(pictures.indices, pictures.palette)
+
+    def _grown(self, target: str, relevance: np.ndarray) -> float:
+        wanted = proposed_scale(relevance)
+        before = self._scales.get(target, 0.0)
+        if math.isnan(wanted):
+            return before or 1.0
+        return max(before, 2.0 ** math.ceil(math.log2(wanted)))
+
+    def _actions(self, count: int) -> list[str]:
+        named = self._probe.actions
+        return list(named) if len(named) == count else [str(index) for index in range(count)]
+
+
+def _spread(segment: np.ndarray, frames: int) -> np.ndarray:
+    """Indices of whole segments, spread evenly over the probe, that together hold about `frames` frames."""
+    names = np.unique(segment)
+    wanted = max(1, round(frames * len(names) / len(segment)))
+    chosen = names[np.linspace(0, len(names) - 1, min(wanted, len(names))).round().astype(int)]
+    return np.flatnonzero(np.isin(segment, chosen))

@@ -1,0 +1,186 @@
+"""The examination of one checkpoint after the other: explain, measure, compare with what came before."""
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rlwatch.atari.probe import Probe
+from rlwatch.attribution.explain import Explanation, explain_targets
+from rlwatch.attribution.inputs import Observe, fit
+from rlwatch.attribution.randomise import untrained
+from rlwatch.measures.onset import sentence, spells, threshold
+from rlwatch.measures.relevance import ObjectRelevance, TargetRelevance, pixels, q_statistics, target_relevance
+from rlwatch.report import Finding, Report
+
+Network = Callable[[Tensor], Any]
+
+TARGETS = ("greedy", "contrast")
+FULL_ACTION_SET = 18
+log = logging.getLogger("rlwatch")
+
+
+@dataclass(frozen=True)
+class Maps:
+    """One checkpoint's relevance on the whole probe, as the pictures need it."""
+
+    q_values: Float[np.ndarray, "probe action"]
+    relevance: Mapping[str, Float[np.ndarray, "probe stack y x"]]
+
+
+@dataclass
+class Examination:
+    """Asks one network about one probe, again and again, and remembers what the comparison over checkpoints needs.
+
+    `observe` turns the probe's uint8 frames (probe, stack, y, x) into what the network takes; found by trial if left
+    out. `twins`: how many freshly drawn networks make up the untrained baseline. `dilation`: by how many pixels of the
+    84 × 84 picture an object's mask is widened.
+
+    Raises: ValueError when network and probe do not fit, with what was expected and got.
+    """
+
+    network: Network
+    probe: Probe
+    method: Any = "epsilon_gamma_box"
+    observe: Observe | None = None
+    seed: int = 0
+    twins: int = 3
+    dilation: int = 1
+    maps: Maps | None = None
+    baseline: dict[str, TargetRelevance] = field(default_factory=dict)
+    _history: dict[tuple[str, str], list[ObjectRelevance]] = field(default_factory=lambda: defaultdict(list))
+    _steps: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._objects = pixels(self.probe.masks(dilation=self.dilation))
+        frames = torch.from_numpy(self.probe.observations()).to(_device(self.network))
+        self.observe = self.observe or fit(self.network, frames[:2])
+        self._observations = self.observe(frames)
+        self._check(self._explain(self.network, self._observations[:2]))
+
+    def untrained_baseline(self) -> None:
+        """Measure freshly drawn copies of the network; a plain function cannot be drawn anew and gets no baseline."""
+        if not isinstance(self.network, nn.Module):
+            log.warning("rlwatch: the network is no torch module, so there is no untrained baseline to compare with")
+            return
+        measured: list[dict[str, TargetRelevance]] = []
+        for twin in range(self.twins):
+            explained = self._explain(untrained(self.network, self.seed + twin), self._observations)
+            measured.append(self._measure(explained))
+        self.baseline = {target: _merge([one[target] for one in measured]) for target in TARGETS}
+
+    def report(
+        self, step: int, *, network: Network | None = None, checkpoint: str = "", returns: float = np.nan
+    ) -> Report:
+        """Everything that this checkpoint yields; its maps stand in `maps` until the next one.
+
+        Raises: ValueError when the network's output holds NaN or infinity.
+        """
+        cost: dict[str, float] = {}
+        with _timed(cost, "explain"):
+            explained = self._explain(network or self.network, self._observations)
+        with _timed(cost, "measure"):
+            targets = self._measure(explained)
+            q_values = _numpy(explained["greedy"].q_values)
+            q = q_statistics(q_values, None if self.maps is None else self.maps.q_values)
+        self.maps = Maps(q_values, {target: _numpy(one.relevance) for target, one in explained.items()})
+        self._remember(step, targets)
+        return Report(
+            step=step,
+            checkpoint=checkpoint,
+            game=self.probe.game,
+            probe=self.probe.digest,
+            method=explained["greedy"].method,
+            q=q,
+            targets=targets,
+            untrained=self.baseline,
+            findings=tuple(self._findings()),
+            returns=float(returns),
+            cost=cost,
+        )
+
+    def _explain(self, network: Network, observations: Tensor) -> dict[str, Explanation]:
+        return explain_targets(network, observations, targets=TARGETS, method=self.method)
+
+    def _check(self, explained: dict[str, Explanation]) -> None:
+        actions = explained["greedy"].q_values.shape[1]
+        if actions not in {len(self.probe.actions), FULL_ACTION_SET}:
+            raise ValueError(
+                f"the probe is of {self.probe.game}, which has {len(self.probe.actions)} actions "
+                f"({', '.join(self.probe.actions)}), the network has {actions}: take the probe of the game it is "
+                "trained on, or make one with `rlwatch record GAME --out FILE`"
+            )
+
+    def _measure(self, explained: dict[str, Explanation]) -> dict[str, TargetRelevance]:
+        before = {} if self.maps is None else self.maps.relevance
+        return {
+            target: target_relevance(
+                _numpy(one.relevance),
+                _numpy(one.score),
+                self._objects,
+                self.probe.episode,
+                np.random.default_rng(self.seed),
+                before=before.get(target),
+            )
+            for target, one in explained.items()
+        }
+
+    def _remember(self, step: int, targets: dict[str, TargetRelevance]) -> None:
+        self._steps.append(step)
+        for target, measured in targets.items():
+            for name, one in measured.objects.items():
+                self._history[target, name].append(one)
+
+    def _findings(self) -> Iterator[Finding]:
+        for (target, name), history in self._history.items():
+            if target not in self.baseline:
+                continue
+            baseline = self.baseline[target].objects[name]
+            for spell in spells(history, threshold(baseline)):
+                text = sentence(name, target, spell, self._steps, history, baseline)
+                yield Finding(self._steps[spell.start], target, name, text)
+
+
+def _device(network: Network) -> torch.device:
+    if isinstance(network, nn.Module):
+        return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    return torch.device("cpu")
+
+
+def _numpy(values: Tensor) -> Float[np.ndarray, "..."]:
+    array: Float[np.ndarray, ...] = values.detach().float().cpu().numpy()
+    return array
+
+
+def _merge(measured: list[TargetRelevance]) -> TargetRelevance:
+    """The untrained baseline: means over freshly drawn networks; `low` and `high` are the extremes among them."""
+    objects = {name: _merge_object([one.objects[name] for one in measured]) for name in measured[0].objects}
+    return replace(measured[0], objects=objects)
+
+
+def _merge_object(drawn: list[ObjectRelevance]) -> ObjectRelevance:
+    lifts = [one.lift for one in drawn]
+    return replace(
+        drawn[0],
+        lift=float(np.mean(lifts)),
+        low=min(lifts),
+        high=max(lifts),
+        share=float(np.mean([one.share for one in drawn])),
+        share_negative=float(np.mean([one.share_negative for one in drawn])),
+        amount=float(np.mean([one.amount for one in drawn])),
+    )
+
+
+@contextmanager
+def _timed(cost: dict[str, float], part: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    cost[part] = time.perf_counter() - began

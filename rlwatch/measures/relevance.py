@@ -1,0 +1,249 @@
+"""Statistics of relevance maps: where it lies, how it is spread, how it moved since the checkpoint before."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import SupportsFloat
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.stats import rankdata
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Where one object is in a probe: the flat index of each of its pixels, and the probe frame that it belongs to."""
+
+    index: Int[np.ndarray, " pixel"]
+    frame: Int[np.ndarray, " pixel"]
+    area: Int[np.ndarray, " probe"]
+
+
+@dataclass(frozen=True)
+class ObjectRelevance:
+    """What one object gets.
+
+    `lift`: mean relevance of its pixels / mean relevance of all pixels of the stack, on the positive part, averaged
+    over the frames in which it is visible; 1 = no preference, 0 = none, NaN = never visible or no positive relevance.
+    `low`, `high`: 95 % bootstrap interval of the lift over episodes; NaN with fewer than two episodes.
+    `share`: its part of all positive relevance, 0 to 1. `share_negative`: its part of the negative relevance.
+    `amount`: positive relevance on it per frame in which it is visible, in Q units. `frames`: how many those are.
+
+    Source: Lapuschkin et al. 2019, Fig. 2c, doi 10.1038/s41467-019-08987-4 (relative relevance).
+    """
+
+    lift: float
+    low: float
+    high: float
+    share: float
+    share_negative: float
+    amount: float
+    frames: int
+
+
+@dataclass(frozen=True)
+class TargetRelevance:
+    """The statistics of one target's relevance on one probe at one checkpoint.
+
+    `stack`: share of the positive relevance per stacked frame, oldest first.
+    `gini`: 0 = even over all pixels, 1 = one pixel. `entropy`: 1 = even, 0 = one pixel.
+    `centre`: (y, x) of the positive relevance in pixels. `conservation`: sum of relevance / sum of scores.
+    `absorbed`: mean score that biases and stabilisers took, in Q units. `score`: mean of what is explained, in Q units.
+    `drift_spearman`, `drift_cosine`: likeness to the checkpoint before, 1 = the same map, NaN = there was none.
+    """
+
+    objects: Mapping[str, ObjectRelevance]
+    stack: tuple[float, ...]
+    gini: float
+    entropy: float
+    centre: tuple[float, float]
+    conservation: float
+    absorbed: float
+    score: float
+    drift_spearman: float = math.nan
+    drift_cosine: float = math.nan
+
+
+@dataclass(frozen=True)
+class QStatistics:
+    """Q-values over the probe, means over its frames, in Q units.
+
+    `greedy`: of the best action. `gap`: best minus second best. `spread`: standard deviation over the actions.
+    `churn`: part of the frames whose greedy action changed since the checkpoint before; NaN when there was none.
+    """
+
+    greedy: float
+    gap: float
+    spread: float
+    churn: float
+
+
+def pixels(masks: Mapping[str, Bool[np.ndarray, "probe stack y x"]]) -> dict[str, Pixels]:
+    """Each object's pixels as flat indices, so that thousands of sums over them stay cheap."""
+    found = {}
+    for name, mask in masks.items():
+        frame, *_ = np.nonzero(mask)
+        found[name] = Pixels(np.flatnonzero(mask), frame, mask.sum(axis=(1, 2, 3)))
+    return found
+
+
+def target_relevance(
+    relevance: Float[np.ndarray, "probe stack y x"],
+    score: Float[np.ndarray, " probe"],
+    objects: Mapping[str, Pixels],
+    episodes: Int[np.ndarray, " probe"],
+    generator: np.random.Generator,
+    *,
+    before: Float[np.ndarray, "probe stack y x"] | None = None,
+    resamples: int = 1000,
+) -> TargetRelevance:
+    """All statistics of one target's relevance.
+
+    Raises: ValueError when relevance holds NaN or infinity.
+    """
+    if not np.isfinite(relevance).all():
+        raise ValueError("relevance must be finite, got NaN or infinity: look for diverged weights")
+    positive = np.maximum(relevance, 0)
+    negative = positive - relevance
+    spearman, cosine = drift(relevance, before) if before is not None else (math.nan, math.nan)
+    gini, entropy = concentration(positive)
+    total, total_positive = float(score.sum()), positive.sum(dtype=np.float64)
+    return TargetRelevance(
+        objects=_object_relevance(positive, negative, objects, episodes, generator, resamples),
+        stack=tuple(_ratio(part, total_positive) for part in positive.sum(axis=(0, 2, 3), dtype=np.float64)),
+        gini=gini,
+        entropy=entropy,
+        centre=centre_of_mass(positive),
+        conservation=_ratio(relevance.sum(dtype=np.float64), total),
+        absorbed=float((score - relevance.sum(axis=(1, 2, 3), dtype=np.float64)).mean()),
+        score=total / len(score),
+        drift_spearman=spearman,
+        drift_cosine=cosine,
+    )
+
+
+def _object_relevance(
+    positive: Float[np.ndarray, "probe stack y x"],
+    negative: Float[np.ndarray, "probe stack y x"],
+    objects: Mapping[str, Pixels],
+    episodes: Int[np.ndarray, " probe"],
+    generator: np.random.Generator,
+    resamples: int,
+) -> dict[str, ObjectRelevance]:
+    totals = positive.sum(axis=(1, 2, 3), dtype=np.float64)
+    total, total_negative = totals.sum(), negative.sum(dtype=np.float64)
+    size = positive[0].size
+    found = {}
+    for name, where in objects.items():
+        on_object = _sum_on(positive, where)
+        visible = (where.area > 0) & (totals > 0)
+        lifts = (on_object[visible] / where.area[visible]) / (totals[visible] / size)
+        low, high = bootstrap_interval(lifts, episodes[visible], generator, resamples=resamples)
+        frames = int((where.area > 0).sum())
+        found[name] = ObjectRelevance(
+            lift=float(lifts.mean()) if len(lifts) else math.nan,
+            low=low,
+            high=high,
+            share=_ratio(on_object.sum(), total),
+            share_negative=_ratio(_sum_on(negative, where).sum(), total_negative),
+            amount=_ratio(on_object.sum(), frames),
+            frames=frames,
+        )
+    return found
+
+
+def _sum_on(values: Float[np.ndarray, "probe stack y x"], where: Pixels) -> Float[np.ndarray, " probe"]:
+    sums = np.bincount(where.frame, weights=values.reshape(-1)[where.index], minlength=len(values))
+    return sums.astype(np.float64, copy=False)  # of nothing, bincount returns integers
+
+
+def _ratio(part: SupportsFloat, whole: SupportsFloat) -> float:
+    return float(part) / float(whole) if float(whole) else math.nan
+
+
+def bootstrap_interval(
+    values: Float[np.ndarray, " frame"],
+    episodes: Int[np.ndarray, " frame"],
+    generator: np.random.Generator,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """The percentile interval of the mean when whole episodes are drawn again; NaN with fewer than two episodes.
+
+    Frames of one episode resemble each other, so episodes are the units that are drawn.
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, ch. 8 and 13.
+    """
+    names, unit = np.unique(episodes, return_inverse=True)
+    if len(names) < 2:  # noqa: PLR2004 - one unit has no spread
+        return math.nan, math.nan
+    sums, counts = np.bincount(unit, weights=values), np.bincount(unit)
+    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    means = (drawn @ sums) / (drawn @ counts)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def concentration(positive: Float[np.ndarray, "probe stack y x"], *, every: int = 4) -> tuple[float, float]:
+    """Gini coefficient and normalised entropy of non-negative relevance over a stack's pixels, averaged over frames.
+
+    Gini: 0 = even, near 1 = one pixel has all. Entropy: 1 = even, 0 = one pixel. NaN where no frame has any relevance.
+    Every `every`-th probe frame is read: sorting the pixels of all of them costs as much as explaining them.
+    Source: Gini 1912; Shannon 1948, divided by log(pixels).
+    """
+    flat = positive[::every].reshape(len(positive[::every]), -1)
+    flat = flat[flat.sum(axis=1) > 0]
+    if not len(flat):
+        return math.nan, math.nan
+    size = flat.shape[1]
+    part = flat / flat.sum(axis=1, keepdims=True)
+    rank = (2 * np.arange(1, size + 1) - size - 1).astype(part.dtype)
+    gini = float((np.sort(part, axis=1) @ rank).mean()) / size
+    surprise = part * np.log(np.maximum(part, np.finfo(part.dtype).tiny))
+    return gini, float(-surprise.sum(axis=1).mean() / np.log(size))
+
+
+def centre_of_mass(positive: Float[np.ndarray, "probe stack y x"]) -> tuple[float, float]:
+    """(y, x) of the relevance in pixels from the upper left, over the whole probe; NaN where there is none."""
+    picture = positive.sum(axis=(0, 1), dtype=np.float64)
+    total = picture.sum()
+    rows, columns = picture.sum(axis=1), picture.sum(axis=0)
+    return (
+        _ratio(rows @ np.arange(len(rows)), total),
+        _ratio(columns @ np.arange(len(columns)), total),
+    )
+
+
+def drift(
+    relevance: Float[np.ndarray, "probe stack y x"],
+    before: Float[np.ndarray, "probe stack y x"],
+    *,
+    every: int = 4,
+) -> tuple[float, float]:
+    """Signed Spearman correlation and cosine to the checkpoint before, on maps summed over the stack; 1 = the same map.
+
+    Both are averaged over every `every`-th probe frame (ranking all of them costs more than explaining them); a frame
+    whose map is constant in either checkpoint has no correlation and is left out; NaN when all are.
+    """
+    now, then = (maps[::every].sum(axis=1).reshape(len(maps[::every]), -1) for maps in (relevance, before))
+    return _mean_correlation(rankdata(now, axis=1), rankdata(then, axis=1), centred=True), _mean_correlation(now, then)
+
+
+def _mean_correlation(
+    now: Float[np.ndarray, "probe pixel"], then: Float[np.ndarray, "probe pixel"], *, centred: bool = False
+) -> float:
+    if centred:
+        now, then = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (now, then))
+    norms = np.linalg.norm(now, axis=1) * np.linalg.norm(then, axis=1)
+    kept = norms > 0
+    return float(((now * then).sum(axis=1)[kept] / norms[kept]).mean()) if kept.any() else math.nan
+
+
+def q_statistics(
+    q_values: Float[np.ndarray, "probe action"], before: Float[np.ndarray, "probe action"] | None = None
+) -> QStatistics:
+    """The Q statistics of a checkpoint; `before` are the Q-values of the checkpoint before on the same probe."""
+    ordered = np.sort(q_values, axis=1)
+    changed = math.nan if before is None else float((q_values.argmax(1) != before.argmax(1)).mean())
+    gap = float((ordered[:, -1] - ordered[:, -2]).mean()) if q_values.shape[1] > 1 else math.nan
+    return QStatistics(float(ordered[:, -1].mean()), gap, float(q_values.std(axis=1).mean()), changed)

@@ -1,0 +1,160 @@
+"""What one checkpoint yields, as plain frozen records: the writer, the tab and `--json` all read these."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rlwatch.measures.relevance import ObjectRelevance, QStatistics, TargetRelevance
+
+SCHEMA = 1
+COLUMNS = ("object", "lift", "95 % interval", "untrained", "share for", "share against", "frames")
+MEANINGS = {"greedy": "what the value rests on", "contrast": "what the choice between actions rests on"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence about an object, and the step from which it holds."""
+
+    step: int
+    target: str
+    object: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that one checkpoint yields.
+
+    `targets`: the statistics per target. `untrained`: the same of the network with random weights, the baseline.
+    `returns`: mean return that the training told last, NaN when it told none. `cost`: seconds per part of the work,
+    and `fraction`, the monitor's share of the wall clock so far. `notes`: what a reader must know to trust the maps.
+    """
+
+    step: int
+    checkpoint: str
+    game: str
+    probe: str
+    method: str
+    q: QStatistics
+    targets: Mapping[str, TargetRelevance]
+    untrained: Mapping[str, TargetRelevance] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+    returns: float = math.nan
+    cost: Mapping[str, float] = field(default_factory=dict)
+
+    def scalars(self) -> dict[str, float]:
+        """Tag to value, for every number of this checkpoint that a curve can show; NaN where nothing was measured."""
+        tags = {f"rlwatch/q/{name}": value for name, value in asdict(self.q).items()}
+        tags |= {f"rlwatch/cost/{name}": value for name, value in self.cost.items()}
+        for target, measured in self.targets.items():
+            tags |= _target_scalars(target, measured)
+        for target, measured in self.untrained.items():
+            tags |= {f"rlwatch/untrained/{target}/{name}": one.lift for name, one in measured.objects.items()}
+        return tags
+
+    def markdown(self) -> str:
+        """The checkpoint in words: findings, then a table of objects per target; what TensorBoard's Text tab shows."""
+        lines = [f"**step {self.step:,}**" + ("" if math.isnan(self.returns) else f", return {self.returns:.1f}"), ""]
+        lines += [f"- {one.text}" for one in self.findings] or ["- nothing stands above its untrained baseline yet"]
+        lines += [f"- note: {note}" for note in self.notes]
+        for target in self.targets:
+            lines += [
+                "",
+                f"**{MEANINGS.get(target, target)}** (`{target}`)",
+                "",
+                _row(COLUMNS),
+                "|---" * len(COLUMNS) + "|",
+            ]
+            lines += [_row(cells) for cells in self.rows(target)]
+        return "\n".join(lines)
+
+    def rows(self, target: str) -> list[tuple[str, ...]]:
+        """The table of objects in words, highest lift first; its columns are `COLUMNS`."""
+        measured = self.targets[target].objects
+        untrained = self.untrained[target].objects if target in self.untrained else {}
+        return [
+            (
+                name,
+                f"{one.lift:.1f}",
+                f"{one.low:.1f} to {one.high:.1f}",
+                f"{untrained[name].lift:.1f}" if name in untrained else "-",
+                f"{one.share:.0%}",
+                f"{one.share_negative:.0%}",
+                str(one.frames),
+            )
+            for name, one in sorted(measured.items(), key=lambda item: -_rank(item[1].lift))
+        ]
+
+    def as_json(self, target: str = "greedy") -> dict[str, Any]:
+        """One JSON object: the statistics of `target` at the top level, those of the others under their names.
+
+        NaN becomes null, so that every JSON parser reads it.
+        """
+        others = {name: _target_json(measured) for name, measured in self.targets.items() if name != target}
+        untrained = {name: _objects_json(measured.objects) for name, measured in self.untrained.items()}
+        record = {
+            "schema": SCHEMA,
+            "step": self.step,
+            "checkpoint": self.checkpoint,
+            "game": self.game,
+            "probe": self.probe,
+            "method": self.method,
+            "target": target,
+            "q": asdict(self.q),
+            **_target_json(self.targets[target]),
+            **others,
+            "untrained": untrained,
+            "findings": [asdict(finding) for finding in self.findings],
+            "notes": list(self.notes),
+            "returns": self.returns,
+            "cost": dict(self.cost),
+        }
+        cleaned: dict[str, Any] = _without_nan(record)
+        return cleaned
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _rank(lift: float) -> float:
+    return -math.inf if math.isnan(lift) else lift
+
+
+def _target_scalars(target: str, measured: TargetRelevance) -> dict[str, float]:
+    tags: dict[str, float] = {}
+    for name, one in measured.objects.items():
+        tags[f"rlwatch/lift/{target}/{name}"] = one.lift
+        tags[f"rlwatch/lift_low/{target}/{name}"] = one.low
+        tags[f"rlwatch/lift_high/{target}/{name}"] = one.high
+        tags[f"rlwatch/share/{target}/{name}"] = one.share
+        tags[f"rlwatch/share_negative/{target}/{name}"] = one.share_negative
+        tags[f"rlwatch/amount/{target}/{name}"] = one.amount
+    for index, share in enumerate(measured.stack):
+        tags[f"rlwatch/stack/{target}/{index - len(measured.stack) + 1:+d}"] = share
+    map_statistics = ("gini", "entropy", "conservation", "absorbed", "score", "drift_spearman", "drift_cosine")
+    tags |= {f"rlwatch/map/{target}/{name}": getattr(measured, name) for name in map_statistics}
+    tags |= {f"rlwatch/map/{target}/centre_{axis}": value for axis, value in zip("yx", measured.centre, strict=True)}
+    return tags
+
+
+def _target_json(measured: TargetRelevance) -> dict[str, Any]:
+    return asdict(measured) | {"objects": _objects_json(measured.objects)}
+
+
+def _objects_json(objects: Mapping[str, ObjectRelevance]) -> dict[str, Any]:
+    return {name: asdict(one) for name, one in objects.items()}
+
+
+def _without_nan(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _without_nan(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_without_nan(inner) for inner in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value

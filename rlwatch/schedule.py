@@ -1,0 +1,71 @@
+"""When a checkpoint is due, so that the monitor keeps to its part of the wall clock."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Schedule:
+    """Spends `budget`, a part of the training's wall clock, evenly over the training.
+
+    `total_steps`: how long the training will be, where it is known: then the first and the last checkpoint are paid for
+    in advance and the others stand at equal distances. Where it is not, a checkpoint is due when the time spent and the
+    next one's price fit the budget of the time gone by. `every`: a fixed distance in steps instead of a budget.
+    `shortest`: no two checkpoints stand closer than this part of the training.
+    """
+
+    budget: float = 0.01
+    total_steps: int | None = None
+    every: int | None = None
+    shortest: float = 0.02
+    clock: Callable[[], float] = time.monotonic
+    spent: float = 0.0
+    _began: float = field(init=False)
+    _first_step: int | None = None
+    _last_step: int = 0
+    _price: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.budget <= 1:
+            raise ValueError(
+                f"budget must lie in (0, 1], got {self.budget}: it is a part of the wall clock, 0.01 = 1 %"
+            )
+        if self.every is not None and self.every < 1:
+            raise ValueError(f"every must be at least 1 step, got {self.every}: leave it out to go by the budget")
+        self._began = self.clock()
+
+    @property
+    def fraction(self) -> float:
+        """The part of the wall clock that the monitor has used since it was attached."""
+        return self.spent / max(self.clock() - self._began, 1e-9)
+
+    def pay(self, step: int, seconds: float, *, recurring: bool = True) -> None:
+        """Book a checkpoint's cost; what does not recur (the baseline) does not raise the price of the next one."""
+        self.spent += seconds
+        if self._first_step is None:
+            self._first_step = step
+        self._last_step = step
+        if recurring:
+            self._price = seconds
+
+    def due(self, step: int) -> bool:
+        """Whether a checkpoint should be made at this step; the first call's is."""
+        if self._first_step is None:
+            return True
+        gone = step - self._last_step
+        if self.every is not None:
+            return gone >= self.every
+        if self.total_steps is None:
+            return gone > 0 and self.spent + self._price <= self.budget * (self.clock() - self._began)
+        return gone >= max(self.shortest * self.total_steps, self._distance(step, self._first_step))
+
+    def _distance(self, step: int, first_step: int) -> float:
+        """Steps between checkpoints, such that those still to come just use up what is left of the budget."""
+        left = (self.total_steps or 0) - step
+        done = step - first_step
+        if left <= 0 or done <= 0:
+            return float("inf")
+        expected = (self.clock() - self._began) * (left + done) / done
+        affordable = (self.budget * expected - self.spent - self._price) / max(self._price, 1e-9)
+        return left / affordable if affordable > 0 else float("inf")

@@ -1,0 +1,60 @@
+"""How a network takes its observations, found on networks of every convention."""
+
+import pytest
+import torch
+from torch import nn
+
+from rlwatch.attribution.inputs import fit
+
+FRAMES = torch.randint(0, 256, (2, 4, 84, 84), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+class Network(nn.Module):
+    """A small Q-network whose first lines follow one of the conventions in use."""
+
+    def __init__(self, prepare, stack=4):
+        super().__init__()
+        self.prepare, self.convolution, self.head = prepare, nn.Conv2d(stack, 2, 8, 4), nn.LazyLinear(4)
+
+    def forward(self, x):
+        return self.head(self.convolution(self.prepare(x)).relu().flatten(1))
+
+
+CONVENTIONS = {
+    "uint8, divided inside": (lambda x: x.float() / 255, "uint8, NCHW"),
+    "uint8, undivided": (lambda x: torch.as_tensor(x, dtype=torch.float32), "uint8, NCHW"),
+    "float, divided outside": (lambda x: x, "float in [0, 1], NCHW"),
+    "uint8, channels last": (lambda x: x.permute(0, 3, 1, 2) / 255, "uint8, NHWC"),
+    "float, channels last": (lambda x: x.permute(0, 3, 1, 2), "float in [0, 1], NHWC"),
+}
+
+
+def divides_floats_only(x):
+    if not x.is_floating_point():
+        raise TypeError("floats only")
+    return x / 255.0
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_each_convention_is_recognised(convention):
+    prepare, expected = CONVENTIONS[convention]
+    assert fit(Network(prepare), FRAMES).name == expected
+
+
+def test_floats_that_the_network_divides_itself_stay_undivided():
+    assert fit(Network(divides_floats_only), FRAMES).name == "float in [0, 255], NCHW"
+
+
+def test_a_network_of_another_stack_is_refused_with_what_each_view_said():
+    with pytest.raises(ValueError, match=r"4 × 84 × 84[\s\S]*channels[\s\S]*observe="):
+        fit(Network(lambda x: x.float(), stack=3), FRAMES)
+
+
+def test_a_network_without_a_convolution_is_refused():
+    with pytest.raises(ValueError, match="no 2d convolution"):
+        fit(nn.Sequential(nn.Flatten(), nn.LazyLinear(4)), FRAMES)
+
+
+def test_a_network_that_crops_its_frames_is_refused_with_the_shape_it_saw():
+    with pytest.raises(ValueError, match=r"first convolution saw \(4, 64, 64\)"):
+        fit(Network(lambda x: x.float()[..., 10:74, 10:74]), FRAMES)

@@ -1,0 +1,71 @@
+"""The budget, on a clock that the test turns."""
+
+from itertools import pairwise
+
+import pytest
+
+from rlwatch.schedule import Schedule
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def run(schedule, clock, *, steps, price, first, seconds_per_step=0.01):
+    """Every step of a training; returns the steps at which a checkpoint was made."""
+    made = []
+    for step in range(steps):
+        clock.now += seconds_per_step
+        if schedule.due(step):
+            cost = price if made else first
+            clock.now += cost
+            schedule.pay(step, price)
+            schedule.pay(step, cost - price, recurring=False)
+            made.append(step)
+    return made
+
+
+def test_the_first_step_is_due():
+    assert Schedule().due(0)
+
+
+@pytest.mark.parametrize("budget", [0.01, 0.03])
+def test_with_a_known_length_checkpoints_stand_evenly_and_keep_to_the_budget(budget):
+    clock = Clock()
+    schedule = Schedule(budget=budget, total_steps=40_000, clock=clock)
+    made = run(schedule, clock, steps=40_000, price=0.3, first=2.0)
+    gaps = [late - early for early, late in pairwise(made[1:])]
+    assert schedule.fraction <= budget * 1.02
+    assert len(made) >= 0.8 * (budget * 400 - 2) / 0.3
+    assert max(gaps) < 2 * min(gaps)
+
+
+def test_with_an_unknown_length_the_budget_is_never_passed_after_the_first():
+    clock = Clock()
+    schedule = Schedule(budget=0.01, clock=clock)
+    made = run(schedule, clock, steps=40_000, price=0.3, first=1.0)
+    assert len(made) > 5
+    assert schedule.fraction <= 0.0101
+
+
+def test_a_fixed_distance_overrides_the_budget():
+    clock = Clock()
+    assert run(Schedule(every=300, clock=clock), clock, steps=1000, price=5.0, first=5.0) == [0, 300, 600, 900]
+
+
+def test_a_clock_that_stands_still_or_runs_backwards_does_no_harm():
+    clock = Clock()
+    schedule = Schedule(clock=clock)
+    schedule.pay(0, 1.0)
+    clock.now = -100.0
+    assert not schedule.due(10)
+
+
+@pytest.mark.parametrize(("settings", "remedy"), [({"budget": 0.0}, "0.01 = 1 %"), ({"every": 0}, "leave it out")])
+def test_settings_out_of_range_are_refused_with_a_remedy(settings, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        Schedule(**settings)
