@@ -54,7 +54,7 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     explain = commands.add_parser(
         "explain",
         help="say what saved Q-networks look at",
-        description="Say what saved Q-networks look at. A checkpoint is a file of agents/dqn.py or a saved state_dict() "
+        description="Say what saved Q-networks look at. A checkpoint is a file of agents/dqn.py or a saved state_dict "
         "of a Nature DQN; of a folder every checkpoint is taken, by step. lift 1 = no preference, 9 = nine times the "
         "average pixel's relevance.",
     )

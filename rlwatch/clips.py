@@ -9,11 +9,19 @@ from rlwatch.examination import Maps
 from rlwatch.pictures.clip import encode_gif
 from rlwatch.pictures.film import Caption, film
 from rlwatch.pictures.heatmap import proposed_scale
-from rlwatch.report import MEANINGS, Report
+from rlwatch.report import Report
 
-SENTENCES = {
-    "greedy": Caption.explains,
-    "contrast": "why this action and not the others",
+WORDS = {
+    "greedy": {
+        "explains": "what the value of the best action rests on",
+        "red": "raises the value",
+        "blue": "lowers it",
+    },
+    "contrast": {
+        "explains": "why the best action and not another",
+        "red": "speaks for it",
+        "blue": "for the others",
+    },
 }
 
 
@@ -31,6 +39,7 @@ class ClipMaker:
         self._screens = probe.rgb()[self._shown]
         boxes = probe.boxes()
         self._boxes = [boxes[index] for index in self._shown]
+        self._situations = [_situation(probe.situations[probe.segment[index]]) for index in self._shown]
         self._scales: dict[str, float] = {}
 
     def draw(self, report: Report, maps: Maps) -> dict[str, bytes]:
@@ -48,11 +57,11 @@ class ClipMaker:
             q_values=maps.q_values[self._shown],
             actions=self._actions(maps.q_values.shape[1]),
             caption=Caption(
-                title=report.game,
+                title=report.game.replace("_", " ").title(),
                 step=report.step,
                 returns=report.returns,
-                explains=SENTENCES.get(target, MEANINGS.get(target, target)),
-                situations=[self._probe.situation[index] for index in self._shown],
+                situations=self._situations,
+                **WORDS.get(target, {"explains": target}),
             ),
         )
         return encode_gif(pictures.indices, pictures.palette)
@@ -67,6 +76,10 @@ class ClipMaker:
     def _actions(self, count: int) -> list[str]:
         named = self._probe.actions
         return list(named) if len(named) == count else [str(index) for index in range(count)]
+
+
+def _situation(word: str) -> str:
+    return f"{word} game" if word in {"early", "mid", "late"} else word
 
 
 def _spread(segment: np.ndarray, frames: int) -> np.ndarray:

@@ -60,7 +60,7 @@ class Examination:
     _steps: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._objects = pixels(self.probe.masks(dilation=self.dilation))
+        self.objects = pixels(self.probe.masks(dilation=self.dilation))
         frames = torch.from_numpy(self.probe.observations()).to(_device(self.network))
         self.observe = self.observe or fit(self.network, frames[:2])
         self._observations = self.observe(frames)
@@ -125,7 +125,7 @@ class Examination:
             target: target_relevance(
                 _numpy(one.relevance),
                 _numpy(one.score),
-                self._objects,
+                self.objects,
                 self.probe.episode,
                 np.random.default_rng(self.seed),
                 before=before.get(target),
@@ -156,8 +156,7 @@ def _device(network: Network) -> torch.device:
 
 
 def _numpy(values: Tensor) -> Float[np.ndarray, "..."]:
-    array: Float[np.ndarray, ...] = values.detach().float().cpu().numpy()
-    return array
+    return np.ascontiguousarray(values.detach().float().cpu().numpy())
 
 
 def _merge(measured: list[TargetRelevance]) -> TargetRelevance:
@@ -175,7 +174,7 @@ def _merge_object(drawn: list[ObjectRelevance]) -> ObjectRelevance:
         high=max(lifts),
         share=float(np.mean([one.share for one in drawn])),
         share_negative=float(np.mean([one.share_negative for one in drawn])),
-        amount=float(np.mean([one.amount for one in drawn])),
+        relevance=float(np.mean([one.relevance for one in drawn])),
     )
 
 

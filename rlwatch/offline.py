@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
+import torch
+from jaxtyping import UInt8
 
 from rlwatch import checkpoints
+from rlwatch.atari.choose import record_probe
 from rlwatch.atari.probe import Probe
+from rlwatch.atari.recording import Policy
 from rlwatch.clips import ClipMaker
 from rlwatch.examination import Examination
 from rlwatch.report import Report
@@ -39,10 +44,7 @@ def explain_checkpoints(
         saved = checkpoints.load(file, divisor=divisor)
         report = examination.report(saved.step, network=saved.network, checkpoint=str(file), returns=saved.returns)
         if writer is not None and examination.maps is not None:
-            writer.scalars(report.step, report.scalars())
-            writer.clips(report.step, clips.draw(report, examination.maps))
-            writer.findings(report.step, report.markdown())
-            writer.flush()
+            writer.checkpoint(report, clips.draw(report, examination.maps))
         yield report
     if writer is not None:
         writer.close()
@@ -51,20 +53,14 @@ def explain_checkpoints(
 def describe(name: str | Path) -> dict[str, Any]:
     """What is in a probe: frames, episodes, situations, and per object in how many frames it is and how large."""
     probe = Probe.load(name)
-    masks = probe.masks()
-    objects = {
-        name: {
-            "frames": int(mask.any(axis=(1, 2, 3)).sum()),
-            "pixels": round(float(mask.sum(axis=(1, 2, 3)).mean()), 2),
-        }
-        for name, mask in masks.items()
-    }
+    sizes = {name: float(mask.sum(axis=(1, 2, 3)).mean()) for name, mask in probe.masks().items()}
+    objects = {name: {"frames": seen, "pixels": round(sizes[name], 2)} for name, seen in probe.visible().items()}
     return {
         "game": probe.game,
         "observations": len(probe),
         "episodes": len(set(probe.episode.tolist())),
         "segments": len(set(probe.segment.tolist())),
-        "situations": sorted(set(probe.situation)),
+        "situations": list(probe.situations),
         "actions": list(probe.actions),
         "digest": probe.digest,
         "objects": objects,
@@ -81,3 +77,29 @@ def write_sheet(name: str | Path, path: Path) -> None:
     if not encoded:
         raise OSError(f"{path}: the contact sheet could not be encoded as PNG")
     path.write_bytes(png.tobytes())
+
+
+def record_to(path: Path, game: str, *, policy: str = "scripted", steps: int | None = None, seed: int = 0) -> Probe:
+    """Play a game, choose a probe from what was played, and save it.
+
+    `policy`: "scripted", "random", or a checkpoint that plays greedily but for one action in twenty.
+
+    Raises: ValueError, FileNotFoundError for an unknown game or policy; OSError when the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    player = policy if policy in {"scripted", "random"} else _player(policy, seed)
+    probe = record_probe(game, policy=player, steps=steps, seed=seed)
+    probe.save(path)
+    return probe
+
+
+def _player(checkpoint: str, seed: int, *, epsilon: float = 0.05) -> Policy:
+    """The checkpoint's greedy player, which presses any button at random once in 1 / `epsilon` steps."""
+    network, generator = checkpoints.load(checkpoint).network, np.random.default_rng(seed)
+
+    def choose(stack: UInt8[np.ndarray, "stack 84 84"]) -> int:
+        with torch.no_grad():
+            q_values = network(torch.from_numpy(np.ascontiguousarray(stack))[None])[0]
+        return int(generator.integers(len(q_values)) if generator.random() < epsilon else q_values.argmax())
+
+    return choose

@@ -131,7 +131,7 @@ def _target_scalars(target: str, measured: TargetRelevance) -> dict[str, float]:
         tags[f"rlwatch/lift_high/{target}/{name}"] = one.high
         tags[f"rlwatch/share/{target}/{name}"] = one.share
         tags[f"rlwatch/share_negative/{target}/{name}"] = one.share_negative
-        tags[f"rlwatch/amount/{target}/{name}"] = one.amount
+        tags[f"rlwatch/relevance/{target}/{name}"] = one.relevance
     for index, share in enumerate(measured.stack):
         tags[f"rlwatch/stack/{target}/{index - len(measured.stack) + 1:+d}"] = share
     map_statistics = ("gini", "entropy", "conservation", "absorbed", "score", "drift_spearman", "drift_cosine")

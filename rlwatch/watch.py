@@ -65,7 +65,7 @@ class Watch:
         with _untouched_generators():
             self._examination = Examination(q_network, probe, method=method, observe=observe, seed=seed)
         self._clips = ClipMaker(probe)
-        self._writer = RunWriter(writer=writer, logdir=logdir, purge_step=purge_step)
+        self._writer = RunWriter(writer, None if logdir is None else Path(logdir), purge_step)
         self._handles: list[RemovableHandle] = []
         self._faults: set[str] = set()
         self._returns = float("nan")
@@ -155,12 +155,9 @@ class Watch:
         began = time.perf_counter()
         clips = self._clips.draw(report, maps)
         drawn = time.perf_counter()
-        self._writer.scalars(report.step, report.scalars())
-        self._writer.clips(report.step, clips)
-        self._writer.findings(report.step, report.markdown())
+        self._writer.checkpoint(report, clips)
         costs = {"draw": drawn - began, "write": time.perf_counter() - drawn, "fraction": self._schedule.fraction}
         self._writer.scalars(report.step, {f"rlwatch/cost/{part}": value for part, value in costs.items()})
-        self._writer.flush()
 
     def _note_fault(self, error: Exception, where: str) -> None:
         reason = f"{type(error).__name__}: {error}"

@@ -8,7 +8,7 @@ import pytest
 from rlwatch.measures.onset import Spell, sentence, spells, threshold
 from rlwatch.measures.relevance import ObjectRelevance
 
-UNTRAINED = ObjectRelevance(lift=0.7, low=0.5, high=0.9, share=0.0, share_negative=0.0, amount=0.0, frames=9)
+UNTRAINED = ObjectRelevance(lift=0.7, low=0.5, high=0.9, share=0.0, share_negative=0.0, relevance=0.0, frames=9)
 
 
 def history(*lows):

@@ -56,7 +56,7 @@ def test_lift_is_averaged_over_the_frames_in_which_the_object_is_visible():
     assert ball.lift == pytest.approx((9 + 1) / 2)
     assert ball.frames == 2
     assert ball.share == pytest.approx(2 / 19)
-    assert ball.amount == pytest.approx((1 + 1) / 2)
+    assert ball.relevance == pytest.approx((1 + 1) / 2)
 
 
 def test_an_object_that_is_never_visible_has_no_lift():

@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
-CONVOLUTIONS = {functional.conv2d, torch.conv2d}
+from rlwatch.attribution.lrp import Interception
 
 Observe = Callable[[Tensor], Tensor]
 
@@ -38,22 +36,6 @@ VIEWS = tuple(
 )
 
 
-class _FirstConvolution(TorchFunctionMode):
-    """Keeps what the first convolution is given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: Tensor | None = None
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in CONVOLUTIONS and self.seen is None:
-            self.seen = (args[0] if args else kwargs["input"]).detach()
-        return func(*args, **kwargs)
-
-
 def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe stack y x"]) -> View:
     """The view of uint8 frames that the network takes, found by trying each on a few of them.
 
@@ -70,9 +52,9 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
             refusals.append(f"{view.name}: {type(error).__name__}: {str(error).splitlines()[0][:120]}")
             continue
         if seen is None:
-            refusals.append(f"{view.name}: it ran, but called no 2d convolution")
+            refusals.append(f"{view.name}: it ran, but no convolution read the frames")
         elif seen.shape[1:] != observations.shape[1:]:
-            refusals.append(f"{view.name}: its first convolution saw {tuple(seen.shape[1:])} (channel, y, x)")
+            refusals.append(f"{view.name}: its first layer saw {tuple(seen.shape[1:])}")
         elif view.scale != 1 or seen.max() <= 1:
             return view
     expected = " × ".join(str(size) for size in observations.shape[1:])
@@ -84,7 +66,8 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
 
 
 def _first_input(network: Callable[[Tensor], Any], observations: Tensor) -> Tensor | None:
-    capture = _FirstConvolution()
-    with torch.no_grad(), capture:
-        network(observations)
-    return capture.seen
+    """What the first convolution is given, in a pass that leaves no trace on the network."""
+    interception = Interception(observations, None)
+    with torch.inference_mode(mode=False), torch.no_grad(), interception:
+        network(interception.observations)
+    return None if interception.pixels is None else interception.pixels.detach()

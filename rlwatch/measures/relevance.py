@@ -27,7 +27,7 @@ class ObjectRelevance:
     over the frames in which it is visible; 1 = no preference, 0 = none, NaN = never visible or no positive relevance.
     `low`, `high`: 95 % bootstrap interval of the lift over episodes; NaN with fewer than two episodes.
     `share`: its part of all positive relevance, 0 to 1. `share_negative`: its part of the negative relevance.
-    `amount`: positive relevance on it per frame in which it is visible, in Q units. `frames`: how many those are.
+    `relevance`: positive relevance on it per frame in which it is visible, in Q units. `frames`: how many those are.
 
     Source: Lapuschkin et al. 2019, Fig. 2c, doi 10.1038/s41467-019-08987-4 (relative relevance).
     """
@@ -37,7 +37,7 @@ class ObjectRelevance:
     high: float
     share: float
     share_negative: float
-    amount: float
+    relevance: float
     frames: int
 
 
@@ -107,16 +107,17 @@ def target_relevance(
     negative = positive - relevance
     spearman, cosine = drift(relevance, before) if before is not None else (math.nan, math.nan)
     gini, entropy = concentration(positive)
-    total, total_positive = float(score.sum()), positive.sum(dtype=np.float64)
+    frames = positive.sum(axis=(2, 3)).sum(axis=0, dtype=np.float64)
+    explained = relevance.reshape(len(relevance), -1).sum(axis=1).astype(np.float64)
     return TargetRelevance(
         objects=_object_relevance(positive, negative, objects, episodes, generator, resamples),
-        stack=tuple(_ratio(part, total_positive) for part in positive.sum(axis=(0, 2, 3), dtype=np.float64)),
+        stack=tuple(_ratio(part, frames.sum()) for part in frames),
         gini=gini,
         entropy=entropy,
         centre=centre_of_mass(positive),
-        conservation=_ratio(relevance.sum(dtype=np.float64), total),
-        absorbed=float((score - relevance.sum(axis=(1, 2, 3), dtype=np.float64)).mean()),
-        score=total / len(score),
+        conservation=_ratio(explained.sum(), score.sum()),
+        absorbed=float((score - explained).mean()),
+        score=float(score.mean()),
         drift_spearman=spearman,
         drift_cosine=cosine,
     )
@@ -130,8 +131,9 @@ def _object_relevance(
     generator: np.random.Generator,
     resamples: int,
 ) -> dict[str, ObjectRelevance]:
-    totals = positive.sum(axis=(1, 2, 3), dtype=np.float64)
-    total, total_negative = totals.sum(), negative.sum(dtype=np.float64)
+    totals, totals_negative = (
+        part.reshape(len(part), -1).sum(axis=1).astype(np.float64) for part in (positive, negative)
+    )
     size = positive[0].size
     found = {}
     for name, where in objects.items():
@@ -144,9 +146,9 @@ def _object_relevance(
             lift=float(lifts.mean()) if len(lifts) else math.nan,
             low=low,
             high=high,
-            share=_ratio(on_object.sum(), total),
-            share_negative=_ratio(_sum_on(negative, where).sum(), total_negative),
-            amount=_ratio(on_object.sum(), frames),
+            share=_ratio(on_object.sum(), totals.sum()),
+            share_negative=_ratio(_sum_on(negative, where).sum(), totals_negative.sum()),
+            relevance=_ratio(on_object.sum(), frames),
             frames=frames,
         )
     return found
@@ -205,7 +207,7 @@ def concentration(positive: Float[np.ndarray, "probe stack y x"], *, every: int 
 
 def centre_of_mass(positive: Float[np.ndarray, "probe stack y x"]) -> tuple[float, float]:
     """(y, x) of the relevance in pixels from the upper left, over the whole probe; NaN where there is none."""
-    picture = positive.sum(axis=(0, 1), dtype=np.float64)
+    picture = positive.sum(axis=(0, 1)).astype(np.float64)
     total = picture.sum()
     rows, columns = picture.sum(axis=1), picture.sum(axis=0)
     return (

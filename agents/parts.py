@@ -1,0 +1,231 @@
+"""What training programs share around their loops: options, a run's folder and log, signals, the progress display."""
+
+import argparse
+import dataclasses
+import difflib
+import io
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import torch
+from ale_py import roms
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+ConfigType = TypeVar("ConfigType")
+SECONDS_BETWEEN_LINES = 15  # without a terminal
+
+
+def option(default: Any, meaning: str) -> Any:
+    """A field of a config dataclass that `add_options` makes a command-line option of."""
+    return dataclasses.field(default=default, metadata={"help": meaning})
+
+
+def add_options(parser: argparse.ArgumentParser, config: type[Any]) -> None:
+    """Give the parser an option per field of the config; an option that is not given leaves no trace."""
+    for each in dataclasses.fields(config):
+        stated = each.default in (0, "") or "default:" in each.metadata["help"]
+        text = each.metadata["help"].replace("%", "%%") + ("" if stated else f" (default: {each.default})")
+        name = "--" + each.name.replace("_", "-")
+        parser.add_argument(name, type=type(each.default), default=argparse.SUPPRESS, metavar="", help=text)
+
+
+def game_id(name: str) -> str:
+    """ALE's own name of a game: "ALE/MsPacman-v5" and "ms_pacman" are ms_pacman.
+
+    Raises: ValueError for an unknown game; the message lists near names.
+    """
+    bare = re.sub(r"(NoFrameskip|Deterministic)?(-v\d+)?$", "", name.removeprefix("ALE/"))
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", bare).lower().replace("-", "_").replace(" ", "_")
+    known = roms.get_all_rom_ids()
+    if snake in known:
+        return snake
+    near = difflib.get_close_matches(snake, known, n=3, cutoff=0.5)
+    raise ValueError(f"--game must be an ALE game, got {name!r}: did you mean {', '.join(near) or ', '.join(known)}?")
+
+
+def write_whole(path: Path, content: dict[str, Any]) -> None:
+    """Write a file for `torch.load`, complete or not at all: a kill or a full disk leaves the older one.
+
+    Raises: OSError when it cannot be written.
+    """
+    packed = io.BytesIO()
+    torch.save(content, packed)
+    partial = path.with_suffix(".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(packed.getbuffer())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+class Run:
+    """A run's folder: TensorBoard's log, checkpoints/step_N.pt (weights, for others to read), resume.pt (the rest).
+
+    A disk that fills up does not end a training: it is told once, and the files that were whole stay.
+
+    Raises: OSError when the folder cannot be written in; ValueError when a new run's folder holds a run already.
+    """
+
+    def __init__(self, folder: str, step: int) -> None:
+        self.folder, self.saved_step = Path(folder), step or -1
+        self._told: set[str] = set()
+        if step == 0 and (self.folder / "resume.pt").exists():
+            raise ValueError(
+                f"--logdir must be a new folder, {folder} holds a run: go on with --resume or choose another"
+            )
+        try:
+            self.writer = SummaryWriter(self.folder, purge_step=step + 1 if step else 0)
+        except OSError as problem:
+            raise OSError(
+                f"--logdir must be a folder to write in, got {folder} ({problem}): choose another"
+            ) from problem
+
+    def log(self, step: int, **values: float) -> None:
+        """Write scalars: `train_loss` becomes the tag train/loss."""
+        with self._surviving("the log"):
+            for name, value in values.items():
+                self.writer.add_scalar(name.replace("_", "/", 1), value, step)
+
+    def save(self, step: int, checkpoint: dict[str, Any], training: dict[str, Any]) -> None:
+        """Write the checkpoint and, with it, resume.pt."""
+        with self._surviving("a checkpoint"):
+            write_whole(self.folder / f"checkpoints/step_{step:09d}.pt", checkpoint)
+            write_whole(self.folder / "resume.pt", checkpoint | training)
+        self.saved_step = step
+
+    def close(self) -> None:
+        """Write what the log still holds."""
+        with self._surviving("the log"):
+            self.writer.close()
+
+    @contextmanager
+    def _surviving(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as problem:
+            if what not in self._told:
+                print(f"warning: {what} cannot be written ({problem}); training goes on", file=sys.stderr, flush=True)
+            self._told.add(what)
+
+
+def read_resume(folder: Path) -> dict[str, Any]:
+    """What `Run.save` wrote to resume.pt.
+
+    Raises: FileNotFoundError when there is none; ValueError when it is damaged or another program's.
+    """
+    if not (folder / "resume.pt").is_file():
+        raise FileNotFoundError(f"--resume needs the folder of a run, with resume.pt, got {folder}: start a new run")
+    try:
+        saved: dict[str, Any] = torch.load(folder / "resume.pt", weights_only=True)
+        return saved | {"config": dict(saved["config"]), "step": int(saved["step"])}
+    except Exception as problem:
+        raise ValueError(f"{folder}/resume.pt is damaged or foreign ({problem}): start a new run") from problem
+
+
+def changed(config: ConfigType, changes: dict[str, Any], changeable: tuple[str, ...]) -> ConfigType:
+    """The config of a resumed run with the options given anew, of which only the changeable may differ.
+
+    Raises: ValueError when another one differs.
+    """
+    for name, value in changes.items():
+        given, kept = game_id(value) if name == "game" else value, getattr(config, name)
+        if name not in changeable and given != kept:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"the run was trained with {option} {kept}, got {given}: leave it out or start a new run")
+    return dataclasses.replace(config, **{name: changes[name] for name in changeable if name in changes})  # type: ignore[type-var]
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], int]]:
+    """Says which of SIGINT and SIGTERM has come, 0 while none has; a second one ends the program at once."""
+    received = 0
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+    def note(signum: int, _frame: FrameType | None) -> None:
+        nonlocal received
+        received = signum
+        restore()
+
+    for signum in before:
+        signal.signal(signum, note)
+    try:
+        yield lambda: received
+    finally:
+        restore()
+
+
+def attach(agent: Any, probe: str) -> Any:
+    """A Watch on the agent's network; None, told with the remedy, when there is no probe of the game.
+
+    Raises: what Watch raises; FileNotFoundError when `probe` names a file that is not there.
+    """
+    from rlwatch import Watch  # noqa: PLC0415 - with --no-watch nothing of it is needed
+
+    game, steps = agent.config.game, agent.config.steps
+    try:
+        return Watch(agent.q_network, probe or game, writer=agent.run.writer, game=game, total_steps=steps)
+    except FileNotFoundError as problem:
+        if probe:
+            raise
+        print(f"training goes on without the monitor: {problem}")
+        print(f"to have it: `rlwatch record {game} --out FILE`, then --probe FILE", flush=True)
+        return None
+
+
+def tell(agent: Any, watch: Any, stopped: int) -> None:
+    """Print what came of the run, where it lies, and how to look at it or go on."""
+    config, folder = agent.config, agent.run.folder
+    print(f"step {agent.step:,}: return {agent.returns:.1f}, the mean of {config.evaluation_games} games at ε = 0.05")
+    if watch is not None:
+        print("\n".join(finding.text for finding in watch.findings) or "the monitor found nothing")
+    if stopped:
+        print(f"stopped; to go on: python -m agents.dqn --resume {folder}")
+    print(f"the run is in {folder}; to look at it: make board", flush=True)
+
+
+class Display:
+    """Progress of a training: a live bar in a terminal, else a line every tenth of the way or every 15 seconds."""
+
+    def __init__(self, first_step: int, steps: int) -> None:
+        self.steps, self.first_step, self.began = steps, first_step, time.monotonic()
+        self.printed_step, self.printed_time = first_step, self.began
+        console = Console(highlight=False)
+        self.bar = Progress(
+            BarColumn(20),
+            TextColumn("{task.completed:,}/{task.total:,} steps {task.description}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task("", total=steps, completed=first_step)
+        self.bar.start()
+
+    def update(self, step: int, finding: str, **facts: float) -> None:
+        """Show where the training stands."""
+        shown = " · ".join([*(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in facts.items()), finding])
+        self.bar.update(self.task, completed=step, description=shown)
+        now = time.monotonic()
+        tenth = step * 10 // self.steps > self.printed_step * 10 // self.steps
+        if self.bar.disable and (tenth or now - self.printed_time >= SECONDS_BETWEEN_LINES):
+            left = (self.steps - step) * (now - self.began) / (step - self.first_step)
+            print(f"step {step:,}/{self.steps:,} · {left:,.0f} s left · {shown}", flush=True)
+            self.printed_step, self.printed_time = step, now
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self.bar.stop()

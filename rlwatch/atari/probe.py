@@ -1,0 +1,205 @@
+"""The fixed set of recorded observations that every checkpoint is asked about."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64, UInt8, jaxtyped
+
+from rlwatch.atari import objects, probe_file, screen, sheet
+from rlwatch.atari.objects import Boxes
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """Observations in runs of consecutive agent steps, and all that it takes to come back to them.
+
+    What is unique stands once per frame: `screens`, the two raw screens (palette indices) that an agent's picture is
+    pooled from; `ram`, the memory after the last three raw frames, the last two of which belong to the screens;
+    `states`, the emulator's serialised state from which its action `led_by`, held for `held` raw frames, leads to the
+    screens (zeros after its end do no harm). `stack`: which frames an observation stacks, oldest first; at an
+    episode's start the first one is repeated. `action`, a number of the minimal set `actions`, was chosen upon the
+    observation and earned `reward`; `score` is the return before. `segment` numbers the runs, `situations` has a word
+    for each. `palette`: red, green, blue and grey of each colour index. `background`: the commonest index of each
+    pixel. All arrays are read-only.
+
+    Raises: ValueError when the parts do not fit together.
+    """
+
+    game: str
+    actions: tuple[str, ...]
+    situations: tuple[str, ...]
+    metadata: Mapping[str, str]
+    palette: UInt8[np.ndarray, "256 4"]
+    background: UInt8[np.ndarray, "y 160"]
+    screens: UInt8[np.ndarray, "frame 2 y 160"]
+    ram: UInt8[np.ndarray, "frame 3 128"]
+    states: UInt8[np.ndarray, "frame byte"]
+    led_by: Int64[np.ndarray, " frame"]
+    held: Int64[np.ndarray, " frame"]
+    stack: Int64[np.ndarray, "probe stack"]
+    episode: Int64[np.ndarray, " probe"]
+    step: Int64[np.ndarray, " probe"]
+    segment: Int64[np.ndarray, " probe"]
+    lives: Int64[np.ndarray, " probe"]
+    action: Int64[np.ndarray, " probe"]
+    reward: Float64[np.ndarray, " probe"]
+    score: Float64[np.ndarray, " probe"]
+
+    def __post_init__(self) -> None:
+        _check_shapes(self.arrays())
+        _check_contents(self)
+        for array in self.arrays().values():
+            array.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.stack)
+
+    @classmethod
+    def load(cls, source: str | Path) -> "Probe":
+        """The probe of a file, or the one that ships with rlwatch for a game ("breakout", "ALE/Breakout-v5").
+
+        Raises: ValueError when the file is no whole probe; FileNotFoundError when there is neither file nor game.
+        """
+        path = probe_file.locate(source)
+        words, arrays = probe_file.read(path)
+        digest = words.pop("digest", None)
+        try:
+            probe = cls(**_typed(words), **arrays)  # type: ignore[arg-type]  # __post_init__ checks each array
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} is no whole probe ({error}): {probe_file.REMEDY}") from error
+        if probe.digest != digest:
+            raise ValueError(
+                f"{path} is no whole probe: expected digest {digest}, got {probe.digest}: {probe_file.REMEDY}"
+            )
+        return probe
+
+    def save(self, path: str | Path) -> None:
+        """Write the probe to a file, which is replaced only once everything is written."""
+        probe_file.write(Path(path), self._words() | {"digest": self.digest}, self.arrays())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _WORDS}
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that the probe holds, in hexadecimal; equal for probes that hold the same."""
+        content = hashlib.sha256(json.dumps(self._words(), sort_keys=True).encode())
+        for name, array in sorted(self.arrays().items()):
+            content.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            content.update(np.ascontiguousarray(array).data)
+        return content.hexdigest()
+
+    def observations(self) -> UInt8[np.ndarray, "probe stack 84 84"]:
+        """What an agent sees, bit for bit as through gymnasium's `AtariPreprocessing` and `FrameStackObservation`."""
+        stacked: UInt8[np.ndarray, "probe stack 84 84"] = screen.pictures(self.screens, self.palette)[self.stack]
+        return stacked
+
+    def rgb(self) -> UInt8[np.ndarray, "probe y 160 3"]:
+        """The newest frame of each observation in colour, pooled as the agent's is."""
+        colours: UInt8[np.ndarray, "probe y 160 3"] = screen.pooled_rgb(self.screens, self.palette)[self.stack[:, -1]]
+        return colours
+
+    def masks(self, *, dilation: int = 1) -> dict[str, Bool[np.ndarray, "probe stack 84 84"]]:
+        """Each object's pixels in each stacked frame; empty for a game whose objects nobody has mapped.
+
+        A mask holds the object as either of the two pooled screens shows it, grown by `dilation` pixels on each side.
+        """
+        return {name: frames[self.stack] for name, frames in self._frame_masks(dilation).items()}
+
+    def boxes(self) -> list[Boxes]:
+        """For each observation, each object's boxes on its newest raw screen; empty for a game without a map."""
+        mapped = objects.find(self.game)
+        if mapped is None:
+            return [{} for _ in range(len(self))]
+        return [mapped.boxes(ram) for ram in self.ram[self.stack[:, -1], 2 - mapped.lag]]
+
+    def visible(self) -> dict[str, int]:
+        """In how many observations each object is to be seen, in at least one stacked frame."""
+        seen = {name: np.flatnonzero(frames.any(axis=(1, 2))) for name, frames in self._frame_masks(0).items()}
+        return {name: int(np.isin(self.stack, frames).any(axis=1).sum()) for name, frames in seen.items()}
+
+    def contact_sheet(self) -> UInt8[np.ndarray, "y x 3"]:
+        """A picture of the probe: from each segment one screen, with its objects outlined and named."""
+        middles = [int(np.median(np.flatnonzero(self.segment == segment))) for segment in range(len(self.situations))]
+        boxes = self.boxes()
+        episodes = len(np.unique(self.episode))
+        return sheet.draw(
+            f"{self.game}: {len(self)} observations in {len(middles)} segments from {episodes} episodes",
+            screen.rgb(self.screens[self.stack[middles, -1], 1], self.palette),
+            [boxes[middle] for middle in middles],
+            [f"{self.situations[self.segment[m]]}, step {self.step[m]}, score {self.score[m]:g}" for m in middles],
+            self.visible(),
+        )
+
+    def _words(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _WORDS} | {"metadata": dict(self.metadata)}
+
+    def _frame_masks(self, dilation: int) -> dict[str, Bool[np.ndarray, "frame 84 84"]]:
+        mapped = objects.find(self.game)
+        if mapped is None:
+            return {}
+        lines = self.screens.shape[2]
+        drawn: dict[tuple[screen.Box, ...], np.ndarray] = {}
+        masks: dict[str, np.ndarray] = {}
+        for raw in (1, 2):
+            for frame, ram in enumerate(self.ram[:, raw - mapped.lag]):
+                for name, boxes in mapped.boxes(ram).items():
+                    if boxes not in drawn:
+                        drawn[boxes] = screen.mask(boxes, lines, dilation=dilation)
+                    masks.setdefault(name, np.zeros((len(self.ram), screen.SIZE, screen.SIZE), bool))
+                    masks[name][frame] |= drawn[boxes]
+        return masks
+
+
+_WORDS = ("game", "actions", "situations", "metadata")
+
+
+def _typed(words: dict[str, Any]) -> dict[str, Any]:
+    """The words of a file as the types that a probe holds."""
+    if set(words) != set(_WORDS):
+        raise ValueError(f"expected the entries {', '.join(_WORDS)}, got {', '.join(map(repr, words))}")
+    if not isinstance(words["metadata"], dict):
+        raise ValueError(f"expected metadata by name, got {words['metadata']!r}")  # noqa: TRY004 - a value
+    texts = [words["game"], *words["actions"], *words["situations"], *words["metadata"].values()]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("expected text in game, actions, situations and metadata")
+    return words | {"actions": tuple(words["actions"]), "situations": tuple(words["situations"])}
+
+
+def _check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise unless every array is of its annotated type, equal axes being equally long."""
+    types = {field.name: field.type for field in fields(Probe)}
+    with jaxtyped("context"):
+        for name, array in arrays.items():
+            if not isinstance(array, types[name]):  # type: ignore[arg-type]  # a jaxtyping type is a class
+                raise ValueError(f"{name} must be {types[name]}, got {array.dtype} {array.shape}")  # noqa: TRY004 - a value
+
+
+def _check_contents(probe: Probe) -> None:
+    """Raise unless all numbers that point to something point into it, and segments are runs of one episode."""
+    limits = {
+        "stack": len(probe.screens),
+        "segment": len(probe.situations),
+        "action": len(probe.actions),
+        "led_by": 18,
+        "held": screen.SKIP + 1,
+    }
+    for name, limit in limits.items():
+        values = getattr(probe, name)
+        if len(values) == 0 or values.min() < 0 or values.max() >= limit:
+            raise ValueError(f"{name} must hold numbers from 0 to {limit - 1}, and at least one")
+    together = np.diff(probe.segment) == 0
+    steps, episodes = np.diff(probe.step)[together], np.diff(probe.episode)[together]
+    if not ((steps == 1).all() and (episodes == 0).all() and np.isin(np.diff(probe.segment), (0, 1)).all()):
+        raise ValueError(
+            "a segment must be a run of consecutive steps of one episode, and segments be numbered in order"
+        )
+    if set(np.unique(probe.segment)) != set(range(len(probe.situations))):
+        raise ValueError(f"expected a word for each of the {probe.segment.max() + 1} segments, got {probe.situations}")

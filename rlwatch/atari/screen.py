@@ -1,0 +1,89 @@
+"""What an agent sees of the emulator's screen, and which of its pixels a box on the screen becomes."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+
+SIZE = 84
+"""Lines and columns of the agent's picture."""
+STACK = 4
+"""Pictures that an agent sees at once. Source: Mnih et al., Human-level control, 2015, doi 10.1038/nature14236."""
+SKIP = 4
+"""Raw frames that one agent step lasts. Source: the same."""
+WIDTH = 160
+"""Columns of every game's screen; most have 210 lines."""
+
+
+class Box(NamedTuple):
+    """Left, top, width and height in pixels of the screen."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+
+
+def rgb(screens: UInt8[np.ndarray, "*any y x"], palette: UInt8[np.ndarray, "256 4"]) -> UInt8[np.ndarray, "*any y x 3"]:
+    """The screens as `ALEInterface.getScreenRGB` gives them; `palette` holds red, green, blue and grey per index."""
+    colours: UInt8[np.ndarray, "*any y x 3"] = palette[:, :3][screens]
+    return colours
+
+
+def grey(screens: UInt8[np.ndarray, "*any y x"], palette: UInt8[np.ndarray, "256 4"]) -> UInt8[np.ndarray, "*any y x"]:
+    """The screens as `ALEInterface.getScreenGrayscale` gives them."""
+    shades: UInt8[np.ndarray, "*any y x"] = palette[:, 3][screens]
+    return shades
+
+
+def pooled_rgb(
+    screens: UInt8[np.ndarray, "frame 2 y x"], palette: UInt8[np.ndarray, "256 4"]
+) -> UInt8[np.ndarray, "frame y x 3"]:
+    """The maximum, per colour channel, of the two raw frames that an agent's picture is made of."""
+    pooled: UInt8[np.ndarray, "frame y x 3"] = np.maximum(rgb(screens[:, 0], palette), rgb(screens[:, 1], palette))
+    return pooled
+
+
+def pictures(
+    screens: UInt8[np.ndarray, "frame 2 y x"], palette: UInt8[np.ndarray, "256 4"]
+) -> UInt8[np.ndarray, "frame 84 84"]:
+    """The agent's pictures, bit for bit those of gymnasium's `AtariPreprocessing`: maximum of greys, area resize."""
+    shades = grey(screens, palette)
+    pooled = np.maximum(shades[:, 0], shades[:, 1])
+    shrunk = np.empty((len(pooled), SIZE, SIZE), np.uint8)
+    for whole, small in zip(pooled, shrunk, strict=True):
+        cv2.resize(whole, (SIZE, SIZE), dst=small, interpolation=cv2.INTER_AREA)
+    return shrunk
+
+
+def stacks(
+    steps: Int[np.ndarray, " probe"], start: Int[np.ndarray, " probe"], depth: int = STACK
+) -> Int[np.ndarray, "probe stack"]:
+    """For each of `steps`, the steps whose pictures it stacks, oldest first; `start` is where its episode begins.
+
+    As in gymnasium's `FrameStackObservation` an episode's first picture fills the places before it.
+    """
+    stacked: Int[np.ndarray, "probe stack"] = np.maximum(steps[:, None] - np.arange(depth - 1, -1, -1), start[:, None])
+    return stacked
+
+
+def mask(boxes: Iterable[Box], lines: int, *, dilation: int = 1) -> Bool[np.ndarray, "84 84"]:
+    """Which pixels of the agent's picture hold a part, however small, of one of the boxes.
+
+    `lines`: how many the screen has. `dilation`: by how many pixels of the agent's picture a box grows on every side.
+    What lies beyond the screen is cut off.
+    """
+    inside = np.zeros((SIZE, SIZE), bool)
+    for box in boxes:
+        inside[_span(box.y, box.h, lines, dilation), _span(box.x, box.w, WIDTH, dilation)] = True
+    return inside
+
+
+def _span(start: int, length: int, whole: int, dilation: int) -> slice:
+    """The pixels of 84 that the area resize makes of `length` pixels from `start` of `whole`."""
+    first, last = max(start, 0), min(start + length, whole)
+    if first >= last:
+        return slice(0)
+    return slice(max(first * SIZE // whole - dilation, 0), -(-last * SIZE // whole) + dilation)

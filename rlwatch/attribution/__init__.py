@@ -1,0 +1,24 @@
+"""Why a network gives an observation its Q-values: relevance per pixel."""
+
+from rlwatch.attribution.composites import COMPOSITES, Composite
+from rlwatch.attribution.explain import METHODS, Explanation, explain, explain_targets
+from rlwatch.attribution.rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, Rule, WSquare, ZBox, Zero, ZPlus
+
+__all__ = [
+    "COMPOSITES",
+    "METHODS",
+    "AlphaBeta",
+    "Composite",
+    "Epsilon",
+    "Explanation",
+    "Flat",
+    "Gamma",
+    "Pass",
+    "Rule",
+    "WSquare",
+    "ZBox",
+    "ZPlus",
+    "Zero",
+    "explain",
+    "explain_targets",
+]

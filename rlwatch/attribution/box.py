@@ -1,0 +1,64 @@
+"""The box [low, high] in which the input of a network's first layer lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlwatch.attribution.lrp import Box, Interception, PixelsReached
+
+CHUNK = 256
+"""Observations that are checked at a time."""
+
+Bound = float | int | Tensor | None
+
+
+def box_of(network: Callable[..., Any], observations: Tensor, low: Bound, high: Bound) -> Box | None:
+    """The lowest and the highest input of the first layer; None where it cannot be known.
+
+    What is not told is what the layer sees of an all-black and of an all-white observation, which is exact for every
+    scaling that treats each pixel alike. Black is 0; white is 255 for bytes and for numbers above 1, else 1.
+
+    Raises: ValueError: observations lie outside of the box that was told.
+    """
+    least, most = (extreme.item() for extreme in observations.aminmax())
+    told = low is not None or high is not None
+    if least < 0 and (low is None or high is None):
+        return None
+    white = 255 if observations.dtype == torch.uint8 or most > 1 else 1
+    one = observations[:1]
+    extremes = _first_input(network, torch.cat([torch.zeros_like(one), torch.full_like(one, white)]))
+    if extremes is None:
+        return None
+    black, white_input = torch.split(extremes, len(extremes) // 2)
+    box = _corner(low, black), _corner(high, white_input)
+    if told:
+        for part in torch.split(observations, CHUNK):
+            _check(_first_input(network, part), box)
+    return box
+
+
+def _corner(bound: Bound, default: Tensor) -> Tensor:
+    if bound is None:
+        return default
+    return torch.as_tensor(bound, dtype=default.dtype, device=default.device).expand_as(default)
+
+
+def _first_input(network: Callable[..., Any], observations: Tensor) -> Tensor | None:
+    interception = Interception(observations.view(observations.shape), None, stop=True)
+    with suppress(PixelsReached), interception:
+        network(interception.observations)
+    return interception.pixels
+
+
+def _check(pixels: Tensor | None, box: Box) -> None:
+    low, high = box
+    if pixels is not None and ((pixels < low) | (pixels > high)).any():
+        raise ValueError(
+            f"observations must lie in [{low.min().item():g}, {high.max().item():g}], got [{pixels.min().item():g}, "
+            f"{pixels.max().item():g}]: divide by 255, or give other low= and high="
+        )

@@ -1,0 +1,304 @@
+"""What may lie between the explained pixels and Q: which operation is treated how, by its name.
+
+An operation that stands in none of these sets is refused where it carries relevance: a map is right or it is not made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlwatch.attribution.layers import Convolution, Dense
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+LINEAR_MAPS = frozenset({"conv2d", "linear", "matmul", "mm", "addmm"})
+"""Replaced by the rule that the composite gives them."""
+
+PIECEWISE_LINEAR = _names(
+    """relu relu_ leaky_relu leaky_relu_ prelu abs neg negative __neg__
+    max_pool1d max_pool2d adaptive_max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d
+    max min amax amin maximum minimum
+    add add_ __add__ __iadd__ __radd__ sub sub_ __sub__ __isub__ rsub __rsub__ subtract sum mean nanmean cumsum
+    view view_as reshape reshape_as flatten unflatten ravel squeeze unsqueeze squeeze_ unsqueeze_ permute transpose t
+    swapaxes movedim moveaxis T__get__ mT__get__ expand expand_as repeat tile repeat_interleave contiguous clone
+    cat concat concatenate stack hstack vstack split chunk unbind tensor_split narrow select __getitem__
+    index_select gather take_along_dim roll flip where masked_fill pad unfold
+    pixel_shuffle pixel_unshuffle channel_shuffle interpolate
+    to type type_as float double half bfloat16 cpu cuda"""
+)
+"""Right under plain differentiation when relevance travels as R / activation; a constant summand absorbs its part."""
+
+ADDITIONS = _names("add __add__ __radd__")
+"""A constant per channel that is added to a layer's outputs is that layer's bias."""
+
+VIEWS: dict[str, Callable[..., Tensor]] = {"view": Tensor.reshape, "view_as": Tensor.reshape_as}
+"""Views of tensors whose channels lie last in memory, where the network expects them first."""
+
+QUESTIONS = _names(
+    """size dim ndimension numel nelement stride is_contiguous is_floating_point is_complex get_device __len__ __repr__
+    __format__ __hash__ argmax argmin argsort gt ge lt le eq ne greater less greater_equal less_equal not_equal
+    __gt__ __ge__ __lt__ __le__ __eq__ __ne__ isnan isinf isfinite isclose allclose equal all any count_nonzero nonzero
+    signbit logical_and logical_or logical_not"""
+)
+"""Their answers are shapes, orders and truths: no relevance goes through them."""
+
+SCALINGS = _names(
+    "mul mul_ __mul__ __imul__ __rmul__ multiply div div_ __div__ __truediv__ __idiv__ true_divide divide"
+)
+"""Linear as long as one factor is constant; nothing that carries relevance may stand below the fraction bar."""
+
+ACTIVATIONS = _names(
+    """tanh tanh_ sigmoid sigmoid_ elu elu_ selu selu_ celu celu_ gelu silu mish softplus softsign logsigmoid
+    hardtanh hardtanh_ relu6 hardswish hardsigmoid tanhshrink softshrink hardshrink clamp clamp_ clip clip_
+    clamp_min clamp_min_ clamp_max clamp_max_"""
+)
+"""Relevance passes through them unchanged: the factor is output / input."""
+
+DROPOUTS = _names("dropout dropout_ dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout feature_dropout")
+"""Nothing happens here: a network is explained as it acts in evaluation."""
+
+IDENTITIES = frozenset({"detach", "data__get__"})
+"""They stop gradients, not relevance."""
+
+UNKNOWN_LAYERS = _names("""conv1d conv3d conv_transpose1d conv_transpose2d conv_transpose3d bilinear embedding
+    embedding_bag bmm baddbmm einsum tensordot mv dot lstm gru rnn_tanh rnn_relu lstm_cell gru_cell
+    multi_head_attention_forward scaled_dot_product_attention""")
+"""They may not be the layer that sees the pixels."""
+
+LEAVING = frozenset({"numpy", "tolist", "item", "__array__", "__float__", "__int__", "__bool__", "__iter__"})
+"""They take a number out of the network, where nothing can follow it."""
+
+GRADIENT_SWITCHES = frozenset({"register_hook", "retain_grad", "requires_grad_", "requires_grad__set__"})
+"""Training's business; ignored."""
+
+RANDOM = _names(
+    """rand randn randint randperm normal bernoulli multinomial poisson
+    normal_ uniform_ bernoulli_ exponential_ random_ cauchy_ geometric_ log_normal_"""
+)
+"""They take a generator: one of their own, so that training's stays where it is."""
+
+RANDOM_LIKE = {"rand_like": torch.rand, "randn_like": torch.randn}
+
+FRESH = _names(
+    """zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_tensor
+    rand_like randn_like"""
+)
+"""Their result depends on a tensor's shape only."""
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The name by which this module knows a function; properties end in `__get__` or `__set__`."""
+    name: str = getattr(function, "__name__", repr(function))
+    if name in {"__get__", "__set__"}:
+        return f"{getattr(function, '__self__').__name__}{name}"  # noqa: B009  (a method-wrapper's owner is untyped)
+    return name
+
+
+def in_place(name: str, arguments: dict[str, Any]) -> bool:
+    """True if the function writes into its first argument or into `out=`."""
+    if name.endswith("__"):
+        return name == "__setitem__" or (name.startswith("__i") and name not in {"__iter__", "__int__", "__invert__"})
+    return name.endswith("_") or bool(arguments.get("inplace")) or "out" in arguments
+
+
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """Every tensor in nested tuples, lists and dicts."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, (tuple, list)):
+        for value in values:
+            yield from tensors_in(value)
+    elif isinstance(values, dict):
+        yield from tensors_in(list(values.values()))
+
+
+def replaced(values: Any, replacement: Callable[[Tensor], Tensor]) -> Any:
+    """`values` with every tensor in it replaced."""
+    if isinstance(values, Tensor):
+        return replacement(values)
+    if isinstance(values, (tuple, list)):
+        parts = [replaced(value, replacement) for value in values]
+        return type(values)(*parts) if hasattr(values, "_fields") else type(values)(parts)
+    if isinstance(values, dict):
+        return {key: replaced(value, replacement) for key, value in values.items()}
+    return values
+
+
+LinearCall = tuple[Convolution | Dense, Tensor, Tensor, Tensor | None, list[int]]
+"""Map, inputs, weight, bias, and what to pad the inputs with before."""
+
+
+def linear_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LinearCall:
+    """A call of one of LINEAR_MAPS, taken apart.
+
+    Raises: NotImplementedError: both factors of a product are stacks of matrices.
+    """
+    if name == "conv2d":
+        return _conv2d(*args, **kwargs)
+    if name == "linear":
+        return _linear(*args, **kwargs)
+    return _addmm(*args, **kwargs) if name == "addmm" else _matmul(*args, **kwargs)
+
+
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> LinearCall:  # noqa: A002  (torch's name)
+    return Dense(), input, weight, bias, []
+
+
+def _matmul(input: Tensor, other: Tensor, **rest: Any) -> LinearCall:  # noqa: A002  (torch's name)
+    other = rest.pop("mat2", other)
+    if other.ndim != 2 or rest:  # noqa: PLR2004  (a matrix)
+        raise NotImplementedError(
+            f"LRP knows products with a matrix of weights, got factors of shape {tuple(input.shape)} and "
+            f"{tuple(other.shape)}: write the layer with torch.nn.functional.linear, or use method='gradient_x_input'"
+        )
+    return Dense(), input, other.t(), None, []
+
+
+def _addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> LinearCall:  # noqa: A002
+    return Dense(), mat1, mat2.t() * alpha, input * beta, []
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    if isinstance(value, int):
+        return value, value
+    return (value[0], value[0]) if len(value) == 1 else (value[0], value[1])
+
+
+def _conv2d(
+    input: Tensor,  # noqa: A002  (torch's name)
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, ...] = 1,
+    padding: int | str | tuple[int, ...] = 0,
+    dilation: int | tuple[int, ...] = 1,
+    groups: int = 1,
+) -> LinearCall:
+    before: list[int] = []
+    if padding == "valid":
+        padding = 0
+    elif isinstance(padding, str):
+        left, right, top, bottom = _same(weight, _pair(dilation))
+        even = (left, top) == (right, bottom)
+        padding, before = ((top, left), []) if even else (0, [left, right, top, bottom])
+    return Convolution(_pair(stride), _pair(padding), _pair(dilation), groups), input, weight, bias, before
+
+
+def _same(weight: Tensor, dilation: tuple[int, int]) -> list[int]:
+    """What functional.pad adds at the left, right, top and bottom for padding='same'."""
+    rows, columns = dilation[0] * (weight.shape[2] - 1), dilation[1] * (weight.shape[3] - 1)
+    return [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2]
+
+
+def through_layer_norm(
+    input: Tensor,  # noqa: A002  (torch's name)
+    normalized_shape: tuple[int, ...],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Layer normalisation whose standard deviation is a constant.
+
+    Source: Ali et al. 2022, arXiv 2202.07304.
+    """
+    axes = tuple(range(-len(normalized_shape), 0))
+    centred = input - input.mean(axes, keepdim=True)
+    scaled = centred * (centred.detach().square().mean(axes, keepdim=True) + eps).rsqrt()
+    return _affine(scaled, weight, bias)
+
+
+def through_group_norm(
+    input: Tensor,  # noqa: A002  (torch's name)
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Group normalisation whose standard deviation is a constant."""
+    groups = input.reshape(len(input), num_groups, -1)
+    scaled = through_layer_norm(groups, (groups.shape[-1],), eps=eps).reshape(input.shape)
+    shape = (1, -1, *[1] * (input.ndim - 2))
+    return _affine(scaled, *(None if each is None else each.view(shape) for each in (weight, bias)))
+
+
+def through_rms_norm(
+    input: Tensor,  # noqa: A002  (torch's name)
+    normalized_shape: tuple[int, ...],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """Root-mean-square normalisation whose root is a constant."""
+    axes = tuple(range(-len(normalized_shape), 0))
+    eps = torch.finfo(input.dtype).eps if eps is None else eps
+    return _affine(input * (input.detach().square().mean(axes, keepdim=True) + eps).rsqrt(), weight, None)
+
+
+def _affine(values: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    values = values if weight is None else values * weight
+    return values if bias is None else values + bias
+
+
+NORMALISATIONS: dict[str, Callable[..., Tensor]] = {
+    "layer_norm": through_layer_norm,
+    "group_norm": through_group_norm,
+    "rms_norm": through_rms_norm,
+}
+
+
+def batch_norm_factors(
+    input: Tensor,  # noqa: A002  (torch's name)
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,  # noqa: ARG001  (explained as in evaluation)
+    momentum: float = 0.1,  # noqa: ARG001  (nothing is updated)
+    eps: float = 1e-5,
+) -> tuple[Tensor, Tensor]:
+    """Scale and shift per channel of batch normalisation in evaluation; of this batch if no statistics are kept."""
+    axes = [axis for axis in range(input.ndim) if axis != 1]
+    values = input.detach()
+    mean = values.mean(axes) if running_mean is None else running_mean.detach()
+    variance = values.var(axes, unbiased=False) if running_var is None else running_var.detach()
+    scale = (variance + eps).rsqrt()
+    scale = scale if weight is None else scale * weight.detach()
+    shift = -mean * scale
+    return scale, shift if bias is None else shift + bias.detach()
+
+
+def affine(values: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """`values` scaled and shifted per channel."""
+    shape = (1, -1, *[1] * (values.ndim - 2))
+    return values * scale.view(shape) + shift.view(shape)
+
+
+def pass_through(function: Callable[..., Tensor], values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """An activation function as a constant factor, output / input; 0 where the input is 0."""
+    inputs = values.detach()
+    outputs = function(inputs.clone(), *args, **kwargs)
+    factor = torch.where(inputs == 0, 0, outputs / inputs)
+    return values.mul_(factor) if in_place(name_of(function), kwargs) else values * factor
+
+
+def without_drawing(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The result of a function that may draw random numbers; the global generators end where they began."""
+    devices = {tensor.device.index or 0 for tensor in tensors_in((args, kwargs)) if tensor.device.type == "cuda"}
+    with torch.random.fork_rng(devices=devices):
+        return function(*args, **kwargs)
+
+
+def without_signal(function: Callable[..., Any], *args: Any) -> Any:
+    """The value of a property that is no signal.
+
+    Raises: NotImplementedError: it is one.
+    """
+    result = function(*args)
+    if any(tensor.is_floating_point() for tensor in tensors_in(result)):
+        raise NotImplementedError(f"LRP has no rule for Tensor.{name_of(function)}: use method='gradient_x_input'")
+    return result

@@ -1,0 +1,93 @@
+"""The side effects of a forward pass, kept away from the network that is training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlwatch.attribution import operations
+from rlwatch.attribution.operations import replaced, tensors_in
+
+SEED = 0
+"""Of the network's own random numbers (noisy layers, sampled quantiles): each checkpoint gets the same ones."""
+
+
+class Sandbox:
+    """Private copies of what the network writes in place, and private random numbers.
+
+    Nothing is switched and switched back (train mode, the global generator): another thread sees no difference either.
+    """
+
+    def __init__(self, observations: Tensor) -> None:
+        self._observations = observations
+        self._copies: dict[int, tuple[Tensor, Tensor]] = {}
+        self._foreign = {_storage(observations)}
+        self._generators: dict[torch.device, torch.Generator] = {}
+
+    def meet(self, strangers: Iterable[Tensor]) -> None:
+        """Remembers the memory of tensors that were there before the pass."""
+        self._foreign.update(_storage(stranger) for stranger in strangers)
+
+    def current(self, tensor: Tensor) -> Tensor:
+        """The private copy of `tensor` if it was written to, else itself."""
+        return self._copies[id(tensor)][1] if id(tensor) in self._copies else tensor
+
+    def write(
+        self, func: Callable[..., Any], target: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], *, born: bool
+    ) -> Tensor:
+        """What an in-place operation leaves in its target; `born`: the target was made in this pass.
+
+        Raises: RuntimeError: the target is a view of something older than this pass.
+        """
+        if (not born or target is self._observations) and id(target) not in self._copies:
+            self._copies[id(target)] = (target, target.detach().clone())
+        elif born and target is not self._observations and _storage(target) in self._foreign:
+            raise RuntimeError(
+                f"the network's {operations.name_of(func)} writes into a view of its own state or of the observations; "
+                "explaining must change neither: let the network write into a clone"
+            )
+        self.run(func, operations.name_of(func), args, kwargs)
+        return self.current(target)
+
+    def assign(self, name: str) -> None:
+        """Leaves a property of something older than this pass as it is.
+
+        Raises: RuntimeError: the network might read it back.
+        """
+        if name not in operations.GRADIENT_SWITCHES | {"grad__set__"}:
+            raise RuntimeError(
+                f"the network assigns {name.removesuffix('__set__')} of its own state while it runs; explaining must "
+                "change nothing of it: do that outside of the forward pass"
+            )
+
+    def run(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of an operation as in evaluation, without its side effects."""
+        args, kwargs = replaced(args, self.current), replaced(kwargs, self.current)
+        if name in operations.DROPOUTS:
+            return next(tensors_in((args, kwargs)))
+        if name in operations.RANDOM_LIKE:
+            like, device = next(tensors_in((args, kwargs))), kwargs.get("device")
+            func, args = operations.RANDOM_LIKE[name], (like.shape,)
+            kwargs = {"dtype": kwargs.get("dtype") or like.dtype, "device": device or like.device}
+        if name in operations.RANDOM or name in operations.RANDOM_LIKE:
+            kwargs = kwargs | {"generator": self._generator(args, kwargs)}
+        if name == "batch_norm":
+            values = next(tensors_in((args, kwargs)))
+            return operations.affine(values, *operations.batch_norm_factors(*args, **kwargs))
+        if name == "instance_norm":
+            args, kwargs = replaced(args, Tensor.clone), replaced(kwargs, Tensor.clone)
+        return func(*args, **kwargs)
+
+    def _generator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Generator:
+        like = next(tensors_in(args), None)
+        device = torch.device(kwargs.get("device") or (like.device if like is not None else torch.get_default_device()))
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device).manual_seed(SEED)
+        return self._generators[device]
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

@@ -1,0 +1,1 @@
+"""Relevance as pictures: arrays and words in, palette entries and GIFs out."""

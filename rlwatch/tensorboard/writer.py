@@ -1,0 +1,156 @@
+"""What a checkpoint yields, in TensorBoard: scalars, clips, findings, charts and hyperparameters."""
+
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import SupportsFloat
+
+from tensorboard.compat.proto.summary_pb2 import (
+    DATA_CLASS_BLOB_SEQUENCE,
+    DATA_CLASS_SCALAR,
+    DATA_CLASS_TENSOR,
+    Summary,
+    SummaryMetadata,
+)
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.plugins.image import metadata as image_metadata
+from tensorboard.plugins.scalar import metadata as scalar_metadata
+from tensorboard.plugins.text import metadata as text_metadata
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import custom_scalars
+from torch.utils.tensorboard.summary import hparams as hyperparameters
+
+from rlwatch.report import Report
+from rlwatch.tensorboard import tags
+from rlwatch.tensorboard.events import EventFile
+
+_TEN_PICTURES = "TensorBoard keeps ten checkpoints of a clip: start it with `--samples_per_plugin images=100` for more."
+
+
+class RunWriter:
+    """Writes one run: into `writer`, which stays its owner's, or into an event file of its own in `logdir`.
+
+    Where a `SummaryWriter` writes the run already, pass it: without its data server, TensorBoard reads the event files
+    of a folder one after the other and shows nothing more of an earlier one. For runs that resume, open with
+    `purge_step=0` and resume with `purge_step=k`: the steps from k on that a crash left behind are then hidden.
+
+    Raises: OSError when the folder cannot be written; ValueError or TypeError when it is not one of the two.
+    """
+
+    def __init__(
+        self, writer: SummaryWriter | None = None, logdir: Path | None = None, purge_step: int | None = None
+    ) -> None:
+        if (writer is None) == (logdir is None):
+            raise ValueError("RunWriter needs either a writer or a logdir, got both or neither: pass one")
+        if writer is not None and purge_step is not None:
+            raise ValueError("purge_step is for a file of our own, got it with a writer: pass it to that SummaryWriter")
+        if writer is not None and not isinstance(writer, SummaryWriter):
+            raise TypeError(f"writer must be torch's SummaryWriter, got {type(writer).__name__}: pass logdir instead")
+        self._writer = writer
+        self._file = EventFile(Path(logdir), purge_step=purge_step) if logdir is not None else None
+        self._described: set[str] = set()
+
+    def checkpoint(self, report: Report, clips: Mapping[str, bytes]) -> None:
+        """Adds all that a checkpoint yields, and puts it on disk.
+
+        Raises: OSError as `flush` does.
+        """
+        self.scalars(report.step, report.scalars())
+        self.clips(report.step, clips)
+        self.findings(report.step, report.markdown())
+        self.flush()
+
+    def scalars(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
+        """Adds one number per tag; NaN and infinity are left out: a gap in the curve, and not a 0."""
+        finite = {tag: float(value) for tag, value in values.items() if math.isfinite(value)}
+        if finite:
+            self._add(
+                [Summary.Value(tag=tag, simple_value=value, **self._once(tag)) for tag, value in finite.items()], step
+            )
+
+    def clips(self, step: int, gifs: Mapping[str, bytes], descriptions: Mapping[str, str] | None = None) -> None:
+        """Adds animated GIFs, each under `rlwatch/clip/<name>`, with what to see in them.
+
+        Raises: ValueError on bytes that are not a GIF.
+        """
+        for name, gif in gifs.items():
+            if not gif.startswith(b"GIF8"):
+                raise ValueError(f"clip {name!r} must be a GIF, got bytes beginning with {gif[:4]!r}: use encode_gif")
+            width, height = struct.unpack_from("<HH", gif, 6)
+            tag = f"rlwatch/clip/{name}"
+            told = (descriptions or {}).get(name, tags.clip_description(name))
+            metadata = image_metadata.create_summary_metadata(tag, f"{told} {_TEN_PICTURES}".strip())
+            metadata.data_class = DATA_CLASS_BLOB_SEQUENCE
+            strings = [str(width).encode(), str(height).encode(), gif]
+            shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))])
+            tensor = TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=shape)
+            self._add([Summary.Value(tag=tag, tensor=tensor, metadata=metadata)], step)
+
+    def findings(self, step: int, markdown: str) -> None:
+        """Adds a text under `rlwatch/findings`, which the Text tab renders as Markdown, tables too."""
+        metadata = text_metadata.create_summary_metadata(
+            "rlwatch/findings", "What the monitor found at each checkpoint."
+        )
+        metadata.data_class = DATA_CLASS_TENSOR
+        tensor = TensorProto(dtype=DT_STRING, string_val=[markdown.encode()], tensor_shape=TensorShapeProto())
+        self._add([Summary.Value(tag="rlwatch/findings", tensor=tensor, metadata=metadata)], step)
+
+    def layout(self, objects: Sequence[str], targets: Sequence[str] = ("greedy", "contrast")) -> None:
+        """Adds the charts of the Custom Scalars tab, at most four lines in each."""
+        self._add(custom_scalars(tags.layout(objects, targets)).value)  # type: ignore[no-untyped-call] # torch's
+
+    def hparams(self, values: Mapping[str, object], metrics: Sequence[str] = ()) -> None:
+        """Adds a row of the HParams tab to this run; `metrics` are tags of scalars that stand beside the values."""
+        plain = {
+            name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in values.items()
+        }
+        for summary in hyperparameters(plain, dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call] # torch's
+            self._add(summary.value)
+
+    def flush(self) -> None:
+        """Puts on disk what was added.
+
+        Raises: OSError when the disk is full or the file is gone; an own file goes on at the next checkpoint.
+        """
+        if self._file is not None:
+            self._flush_own(self._file)
+        elif self._writer is not None:
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Flushes, and closes what this writer has opened; a `SummaryWriter` that was passed in stays open.
+
+        Raises: OSError as `flush` does.
+        """
+        if self._file is not None:
+            self._file.close()
+        else:
+            self.flush()
+
+    def _flush_own(self, file: EventFile) -> None:
+        try:
+            file.flush()
+        except OSError:
+            self._described.clear()  # what is lost may hold the first, described values of a tag
+            raise
+
+    def _once(self, tag: str) -> dict[str, SummaryMetadata]:
+        """The description of a tag, the first time that it is written: readers keep the first."""
+        text = tags.description(tag)
+        if tag in self._described or not text:
+            return {}
+        self._described.add(tag)
+        metadata = scalar_metadata.create_summary_metadata(tag, text)
+        metadata.data_class = DATA_CLASS_SCALAR
+        return {"metadata": metadata}
+
+    def _add(self, values: Sequence[Summary.Value], step: int | None = None) -> None:
+        summary = Summary(value=values)
+        if self._file is not None:
+            self._file.add(summary, step)
+        elif self._writer is not None:
+            file = self._writer._get_file_writer()  # type: ignore[no-untyped-call] # noqa: SLF001 - no public way
+            file.add_summary(summary, step)

@@ -1,0 +1,116 @@
+"""The command line, run as a user runs it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rlwatch.cli import main
+from tests.test_watch import Nature, tags
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two checkpoints of one training."""
+    path = tmp_path_factory.mktemp("checkpoints")
+    for step in (0, 100):
+        torch.manual_seed(step)
+        content = {"model": Nature().state_dict(), "step": step, "game": "breakout", "returns": 1.5}
+        torch.save(content, path / f"step_{step:09d}.pt")
+    return path
+
+
+def test_explain_prints_one_json_object_a_line_per_checkpoint(folder, tmp_path, capsys):
+    assert main(["explain", str(folder), "--json", "--logdir", str(tmp_path)]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["step"] for record in records] == [0, 100]
+    assert records[0]["objects"]["ball"]["frames"] == 256
+    assert records[1]["q"]["churn"] is not None
+    assert records[1]["contrast"]["objects"]["ball"]["lift"] > 0
+    assert {"rlwatch/lift/greedy/ball", "rlwatch/clip/contrast"} <= tags(tmp_path)
+
+
+def test_the_same_checkpoint_gives_the_same_numbers_twice(folder, capsys):
+    told = []
+    for _ in range(2):
+        main(["explain", str(folder / "step_000000100.pt"), "--json"])
+        record = json.loads(capsys.readouterr().out)
+        record.pop("cost")
+        told.append(record)
+    assert told[0] == told[1]
+
+
+def test_explain_without_json_prints_a_table_and_what_the_target_means(folder, capsys):
+    assert main(["explain", str(folder / "step_000000000.pt"), "--target", "contrast"]) == 0
+    printed = capsys.readouterr().out
+    assert "choice between actions" in printed
+    assert "paddle" in printed
+
+
+def test_probe_says_what_is_in_it_and_draws_a_sheet(tmp_path, capsys):
+    assert main(["probe", "pong", "--json", "--png", str(tmp_path / "sheet.png")]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["objects"]["enemy"]["frames"] > 200
+    assert np.asarray(Image.open(tmp_path / "sheet.png")).std() > 0
+
+
+@pytest.mark.real
+def test_record_makes_a_probe_of_any_game_that_explain_and_probe_read(tmp_path, capsys):
+    out = tmp_path / "new" / "freeway.npz"
+    assert main(["record", "freeway", "--out", str(out), "--policy", "random", "--steps", "3000"]) == 0
+    assert main(["probe", str(out)]) == 0
+    assert "freeway" in capsys.readouterr().out
+
+
+@pytest.mark.real
+def test_record_lets_a_checkpoint_play(folder, tmp_path):
+    checkpoint = str(folder / "step_000000000.pt")
+    out = str(tmp_path / "x.npz")
+    assert main(["record", "breakout", "--out", out, "--policy", checkpoint, "--steps", "1500"]) == 0
+    assert main(["explain", checkpoint, "--probe", out, "--json"]) == 0
+
+
+def test_the_doctor_finds_this_machine_well(capsys):
+    assert main(["doctor", "--json"]) == 0
+    checks = {check["what"]: check for check in json.loads(capsys.readouterr().out)}
+    assert checks["explain"]["works"]
+    assert checks["probe breakout"]["works"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["explain", "nowhere.pt"], "no checkpoint at nowhere.pt"),
+        (["explain", "{folder}", "--probe", "pong"], "which has 6 actions"),
+        (["explain", "{folder}", "--method", "epsilon_plus_flta"], "epsilon_plus_flat"),
+        (["explain", "{folder}", "--probe", "{folder}/step_000000000.pt"], "rlwatch record"),
+        (["probe", "breakuot"], "breakout"),
+        (["record", "breakuot", "--out", "{folder}/x.npz"], "breakout"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_with_a_remedy(folder, capsys, arguments, remedy):
+    assert main([argument.format(folder=folder) for argument in arguments]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("rlwatch: ")
+    assert remedy in said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_truncated_probe_is_refused(tmp_path, capsys):
+    from rlwatch.atari.probe_file import locate  # noqa: PLC0415 - only this test needs it
+
+    whole = locate("breakout")
+    shutil.copy(whole, tmp_path / "half.npz")
+    (tmp_path / "half.npz").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert main(["probe", str(tmp_path / "half.npz")]) == 1
+    assert "rlwatch record" in capsys.readouterr().err
+
+
+def test_help_teaches_with_examples(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert "rlwatch explain runs/breakout/checkpoints" in capsys.readouterr().out

@@ -1,0 +1,82 @@
+"""The records of a checkpoint, as tags, as JSON and in words."""
+
+import json
+import math
+
+from rlwatch.measures.relevance import ObjectRelevance, QStatistics, TargetRelevance
+from rlwatch.report import Finding, Report
+
+BALL = ObjectRelevance(lift=6.3, low=5.1, high=7.4, share=0.25, share_negative=0.5, relevance=0.1, frames=256)
+GHOST = ObjectRelevance(math.nan, math.nan, math.nan, 0.0, 0.0, math.nan, 0)
+
+
+def target(*, score):
+    return TargetRelevance(
+        objects={"ghost": GHOST, "ball": BALL},
+        stack=(0.1, 0.2, 0.3, 0.4),
+        gini=0.9,
+        entropy=0.5,
+        centre=(40.0, 41.0),
+        conservation=0.3,
+        absorbed=0.7,
+        score=score,
+    )
+
+
+REPORT = Report(
+    step=18_000,
+    checkpoint="x.pt",
+    game="breakout",
+    probe="abc",
+    method="epsilon_gamma_box",
+    q=QStatistics(1.0, 0.1, 0.2, math.nan),
+    targets={"greedy": target(score=1.0), "contrast": target(score=0.1)},
+    untrained={"greedy": target(score=0.0)},
+    findings=(Finding(18_000, "greedy", "ball", "from step 18,000 the agent looks at the ball"),),
+    cost={"explain": 0.3},
+)
+
+
+def test_the_json_holds_the_target_asked_for_and_the_others_beside_it():
+    record = json.loads(json.dumps(REPORT.as_json("greedy"), allow_nan=False))
+    assert record["step"] == 18_000
+    assert record["checkpoint"] == "x.pt"
+    assert record["q"]["greedy"] == 1.0
+    expected = {"lift", "share", "share_negative", "low", "high", "frames"}
+    assert expected <= record["objects"]["ball"].keys()
+    assert record["objects"]["ball"]["lift"] == 6.3
+    assert record["stack"] == [0.1, 0.2, 0.3, 0.4]
+    assert record["conservation"] == 0.3
+    assert record["absorbed"] == 0.7
+    assert record["score"] == 1.0
+    assert record["contrast"]["score"] == 0.1
+    assert REPORT.as_json("contrast")["greedy"]["score"] == 1.0
+
+
+def test_what_was_not_measured_is_null_in_json():
+    record = REPORT.as_json("greedy")
+    assert record["objects"]["ghost"]["lift"] is None
+    assert record["returns"] is None
+
+
+def test_every_number_has_a_tag_of_the_grammar():
+    tags = REPORT.scalars()
+    assert tags["rlwatch/lift/greedy/ball"] == 6.3
+    assert tags["rlwatch/lift_low/contrast/ball"] == 5.1
+    assert tags["rlwatch/share_negative/greedy/ball"] == 0.5
+    assert tags["rlwatch/stack/greedy/+0"] == 0.4
+    assert tags["rlwatch/stack/greedy/-3"] == 0.1
+    assert tags["rlwatch/untrained/greedy/ball"] == 6.3
+    assert tags["rlwatch/q/gap"] == 0.1
+    assert tags["rlwatch/cost/explain"] == 0.3
+    assert tags["rlwatch/map/greedy/centre_y"] == 40.0
+
+
+def test_the_words_begin_with_the_findings_and_list_objects_by_lift():
+    words = REPORT.markdown()
+    assert words.index("looks at the ball") < words.index("| ball |") < words.index("| ghost |")
+    assert "what the choice between actions rests on" in words
+
+
+def test_without_a_finding_the_words_say_so():
+    assert "nothing stands above" in Report(**(vars(REPORT) | {"findings": ()})).markdown()
