@@ -3,7 +3,8 @@
     python -m agents.dqn --game breakout --steps 40000
 
 A step is an agent step (4 emulator frames), counted over all games that are played side by side.
-Departures from the paper: Adam for RMSProp (lr 1e-4), ε ends at 0.05, schedules shrink with short runs (see --help).
+Departures from the paper: Adam for RMSProp; ε ends at 0.05; a lost life ends an episode and FIRE starts the next;
+runs of less than a million steps learn faster and from more gradient steps, with schedules that shrink (see --help).
 Source: Mnih et al. 2015, doi 10.1038/nature14236.
 """
 
@@ -31,6 +32,7 @@ from agents.parts import Display, Run, add_options, attach, changed, game_id, op
 
 CHANGEABLE = ("steps", "checkpoint_every", "evaluation_games", "threads")  # by a resumed run
 REFILL = 50_000
+LONG = 1_000_000  # steps from which a run learns as in the paper
 LARGEST_SEED = 1_000_000_000  # ALE's seeds have 31 bits; evaluation and resumed runs add to this one
 EVALUATION_EPSILON, EVALUATION_SEED = 0.05, 1_000_000
 
@@ -48,15 +50,15 @@ class Config:
     evaluation_frames: int = option(18_000, "emulator frames after which an evaluation game ends: 5 minutes")
     envs: int = option(8, "games played side by side")
     sticky: float = option(0.0, "probability that the emulator repeats the last action (0.25: Machado et al. 2018)")
-    learning_rate: float = option(1e-4, "of Adam")
+    learning_rate: float = option(0.0, "of Adam (default: 2.5e-4, from a million steps 1e-4)")
     batch: int = option(32, "transitions per gradient step")
     gamma: float = option(0.99, "discount")
-    train_every: int = option(4, "steps per gradient step")
+    train_every: int = option(0, "steps per gradient step (default: 2, from a million steps 4 as in the paper)")
     learning_starts: int = option(0, "steps played before learning (default: steps/20, at most 50,000)")
     replay: int = option(0, "frames kept, 7 kB each (default: the steps, at most 1,000,000)")
-    target_every: int = option(0, "steps between copies to the target network (default: steps/40 in 500…10,000)")
+    target_every: int = option(0, "steps between copies to the target network (default: steps/200 in 100…10,000)")
     epsilon_last: float = option(0.05, "ε at the end of its linear decay from 1")
-    epsilon_steps: int = option(0, "steps of that decay (default: steps/4, at most 250,000 = a million frames)")
+    epsilon_steps: int = option(0, "steps of that decay (default: steps/8, at most 250,000: a million frames)")
     precision: str = option("auto", "fp32, bf16 (autocast), or auto: bf16 where the processor multiplies it natively")
     threads: int = option(0, "threads that share out each batch (default: the cores, at most 4)")
 
@@ -66,7 +68,7 @@ def derived(config: Config) -> Config:
 
     Raises: ValueError for an unknown game or a number that cannot be.
     """
-    for name in ("steps", "envs", "batch", "train_every", "evaluation_games"):
+    for name in ("steps", "envs", "batch", "evaluation_games"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
     if not 0 <= config.seed < LARGEST_SEED:
@@ -74,14 +76,17 @@ def derived(config: Config) -> Config:
     if config.precision not in {"auto", "bf16", "fp32"}:
         raise ValueError(f"--precision must be auto, bf16 or fp32, got {config.precision!r}")
     steps, game = config.steps, game_id(config.game)
+    short = steps < LONG
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001  # no public name
     defaults = {
         "logdir": f"runs/{game}-{time.strftime('%Y%m%d-%H%M%S')}-seed{config.seed}",
         "checkpoint_every": max(steps // 10, 1),
+        "learning_rate": 2.5e-4 if short else 1e-4,
+        "train_every": 2 if short else 4,
         "learning_starts": min(steps // 20, 50_000),
         "replay": min(steps, 1_000_000),
-        "target_every": min(max(steps // 40, 500), 10_000),
-        "epsilon_steps": max(min(steps // 4, 250_000), 1),
+        "target_every": min(max(steps // 200, 100), 10_000),
+        "epsilon_steps": max(min(steps // 8, 250_000), 1),
         "threads": min(os.cpu_count() or 1, 4),
     }
     filled: dict[str, Any] = {name: getattr(config, name) or value for name, value in defaults.items()}

@@ -48,11 +48,10 @@ class ClipMaker:
 
     def _draw(self, target: str, report: Report, maps: Maps) -> bytes:
         relevance = maps.relevance[target]
-        self._scales[target] = scale = self._grown(target, relevance.sum(axis=1))
         pictures = film(
             self._screens,
             relevance[self._shown],
-            scale=scale,
+            scale=self._scale(target, relevance.sum(axis=1)),
             boxes=self._boxes,
             q_values=maps.q_values[self._shown],
             actions=self._actions(maps.q_values.shape[1]),
@@ -66,12 +65,11 @@ class ClipMaker:
         )
         return encode_gif(pictures.indices, pictures.palette)
 
-    def _grown(self, target: str, relevance: np.ndarray) -> float:
-        wanted = proposed_scale(relevance)
-        before = self._scales.get(target, 0.0)
-        if math.isnan(wanted):
-            return before or 1.0
-        return max(before, 2.0 ** math.ceil(math.log2(wanted)))
+    def _scale(self, target: str, relevance: np.ndarray) -> float:
+        wanted, before = proposed_scale(relevance), self._scales.get(target, 0.0)
+        grown = before if math.isnan(wanted) else max(before, 2.0 ** math.ceil(math.log2(wanted)))
+        self._scales[target] = grown
+        return grown or 1.0  # of no relevance at all, any scale shows nothing
 
     def _actions(self, count: int) -> list[str]:
         named = self._probe.actions

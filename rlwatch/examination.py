@@ -87,6 +87,7 @@ class Examination:
         cost: dict[str, float] = {}
         with _timed(cost, "explain"):
             explained = self._explain(network or self.network, self._observations)
+        self._check(explained)
         with _timed(cost, "measure"):
             targets = self._measure(explained)
             q_values = _numpy(explained["greedy"].q_values)

@@ -300,6 +300,35 @@ def test_an_operation_without_a_rule_is_named_and_refused(operation):
         explain(lambda frames: REFUSED[operation](frames, network), observations())
 
 
+class Halved(torch.autograd.Function):
+    """A gradient of its own, as networks use it to scale their training."""
+
+    @staticmethod
+    def forward(ctx, values):  # noqa: ARG004
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):  # noqa: ARG004
+        return gradient / 2
+
+
+@pytest.mark.parametrize("method", ["epsilon", "gradient_x_input"])
+def test_a_derivative_of_the_networks_own_is_refused(method):
+    network = build(Nature)
+    with pytest.raises(NotImplementedError, match=r"autograd\.Function or scripted code"):
+        explain(lambda frames: Halved.apply(network(frames)), observations(), method)
+    with pytest.raises(NotImplementedError, match=r"autograd\.Function or scripted code"):
+        explain(lambda frames: Halved.apply(part(network, 0, 5)(frames)).relu()[:, :3], observations(), method)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # scripting is old, and in use
+def test_a_scripted_branch_is_refused():
+    network = build(Nature)
+    branch = torch.jit.trace(nn.ReLU(), torch.rand(3, 3, dtype=torch.float64))
+    with pytest.raises(NotImplementedError, match=r"autograd\.Function or scripted code"):
+        explain(lambda frames: branch(network(frames)) + network(frames), observations())
+
+
 def test_an_lstm_is_refused_by_name():
     network, memory = build(Nature), nn.LSTM(3, 3, batch_first=True).double()
     with pytest.raises(NotImplementedError, match="lstm"):
@@ -321,6 +350,33 @@ def test_a_layer_that_reads_the_observations_through_the_same_pixels_twice_adds_
         close(
             explain(lambda frames: network(frames) + network(frames), observations(), method).relevance, 2 * once, 1e-5
         )
+
+
+@pytest.mark.parametrize("method", COMPOSITES)
+def test_outputs_that_are_read_before_and_behind_a_rectifier_propagate_both(method):
+    network, second = build(Nature), build(lambda: nn.Conv2d(6, 8, 3))
+
+    def branching(frames, copied):
+        hidden = network[0](frames)
+        other = hidden.clone() if copied else hidden
+        direct = second(other)
+        rectified = functional.relu(hidden.clone() if copied else hidden)
+        return part(network, 4, 8)(network[3](network[2](rectified)) + direct)
+
+    expected = explain(lambda frames: branching(frames, copied=True), observations(), method).relevance
+    close(explain(lambda frames: branching(frames, copied=False), observations(), method).relevance, expected)
+
+
+def test_writing_into_what_a_layer_has_read_is_refused():
+    network, second = build(Nature), build(lambda: nn.Conv2d(6, 8, 3))
+
+    def overwriting(frames):
+        hidden = network[0](frames)
+        direct = second(hidden)
+        return part(network, 4, 8)(network[3](network[2](hidden.relu_())) + direct)
+
+    with pytest.raises(RuntimeError, match="let it write into a clone"):
+        explain(overwriting, observations())
 
 
 def test_a_skip_from_the_pixels_carries_its_part():

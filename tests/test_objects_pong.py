@@ -1,6 +1,6 @@
 """The map of Pong against the screen, over 5,000 agent steps of the scripted player.
 
-In the field each object has a colour of its own: what has the ball's colour is the ball, wherever the map says that it is.
+In the field each object has a colour of its own: what has the ball's colour is the ball, wherever the map says it is.
 """
 
 import numpy as np
@@ -80,7 +80,7 @@ def test_undilated_masks_cover_all_of_the_balls_signal_in_every_stacked_frame(re
     starts = np.arange(0, len(recording) - LENGTH + 1, LENGTH)
     starts = starts[recording.episode[starts] == recording.episode[starts + LENGTH - 1]]
     signals = 0
-    for chunk in np.array_split(starts, 10):
+    for chunk in np.array_split(starts, 5):
         probe = probe_of(recording, chunk, LENGTH, ("",) * len(chunk))
         without = probe.screens.copy()
         field = without[:, :, 34:194]

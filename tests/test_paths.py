@@ -73,17 +73,17 @@ def test_integrated_gradients_follow_the_weights_and_not_the_action_that_is_best
 
 
 def test_smoothgrad_is_the_mean_over_noisy_copies():
-    generator, total = torch.Generator().manual_seed(5), torch.zeros_like(SEEN)
-    spread = 0.2 * torch.stack([picture.max() - picture.min() for picture in SEEN])[:, None, None, None]
+    generator, total, seen = torch.Generator().manual_seed(5), torch.zeros_like(SEEN), SEEN + 0.4
+    spread = 0.2 * torch.stack([picture.max() - picture.min() for picture in seen])[:, None, None, None]
     for _ in range(6):
         noise = torch.randn(4, 14, 13, generator=generator, dtype=torch.float64)
-        total += gradient_of(NETWORK)(SEEN + spread * noise, CHOSEN)
+        total += gradient_of(NETWORK)(seen + spread * noise, CHOSEN)
     settings = {"samples": 6, "sigma": 0.2, "batch_size": 5}
     same = [torch.Generator().manual_seed(5) for _ in range(2)]
-    mean = smoothgrad(gradient_of(NETWORK), SEEN, CHOSEN, generator=same[0], times_input=False, **settings)
+    mean = smoothgrad(gradient_of(NETWORK), seen, CHOSEN, generator=same[0], times_input=False, **settings)
     torch.testing.assert_close(mean, total / 6, rtol=0, atol=1e-14)
-    times_input = smoothgrad(gradient_of(NETWORK), SEEN, CHOSEN, generator=same[1], **settings)
-    torch.testing.assert_close(times_input, mean * SEEN, rtol=0, atol=1e-14)
+    times_input = smoothgrad(gradient_of(NETWORK), seen, CHOSEN, generator=same[1], **settings)
+    torch.testing.assert_close(times_input, mean * seen, rtol=0, atol=1e-14)
 
 
 def test_smoothgrad_without_noise_is_gradient_x_input():

@@ -14,7 +14,7 @@ from torch.nn import functional
 from rlwatch.attribution import targets
 from rlwatch.attribution.copies import action_weights, ask_copies, blurred, reference
 from rlwatch.attribution.fading import meaningful_perturbation
-from rlwatch.attribution.perturbation import greydanus, occlusion, sarfa
+from rlwatch.attribution.perturbation import greydanus, occlusion, sarfa, sarfa_score
 from tests.fixtures import captum_maps
 
 NETWORK, SEEN, BEHIND = captum_maps.network(), captum_maps.observations(), captum_maps.background()
@@ -203,6 +203,14 @@ def test_sarfa_is_the_harmonic_mean_of_specificity_and_relevance():
             positive += loss > 0
             assert relevance[probe, 0, y, x].item() == pytest.approx(expected, rel=1e-9, abs=1e-14)
     assert 0 < positive < 18
+
+
+def test_sarfa_weighs_the_other_actions_by_what_they_are_afterwards():
+    before, after = torch.tensor([[2.0, 0.0, 1.0, -1.0]]), torch.tensor([[0.5, 1.0, -2.0, 0.0]])
+    loss = softmax(before[0])[0] - softmax(after[0])[0]
+    kept = 1 / (1 + entropy(softmax(after[0, 1:]), softmax(before[0, 1:])))
+    expected = 2 * loss * kept / (loss + kept)
+    assert sarfa_score(before, after, torch.tensor([0])).item() == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_sarfa_is_0_where_the_probability_of_the_action_rises():

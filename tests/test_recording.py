@@ -40,10 +40,12 @@ def test_the_last_two_memories_belong_to_the_two_screens(breakout):
     console = Console("breakout", seed=0, repeat_action_probability=0.0)
     for step, state in zip(steps, breakout.states(steps), strict=True):
         console._ale.restoreState(ALEState(state))
-        rams = []
+        screens, rams = [], []
         for _ in range(4):
             console._ale.act(int(breakout.led_by[step]))
+            screens.append(console._ale.getScreen())
             rams.append(console._ale.getRAM())
+        np.testing.assert_array_equal(breakout.screens(np.array([step]))[0], screens[2:])
         np.testing.assert_array_equal(breakout.ram[step], rams[1:])
 
 

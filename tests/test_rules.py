@@ -32,7 +32,8 @@ def layer_of(geometry, *, bias=True, nonnegative=False, seed=0):
     weight = torch.randn(weight_shape, generator=random, dtype=torch.float64)
     offsets = torch.randn(weight_shape[0], generator=random, dtype=torch.float64) if bias else None
     layer = Layer(linear_map, inputs, weight, offsets, linear_map.forward(inputs, weight, offsets))
-    layer.low, layer.high = torch.full_like(inputs[:1], LOW), torch.full_like(inputs[:1], HIGH)
+    box = torch.full_like(inputs[:1], LOW), torch.full_like(inputs[:1], HIGH)
+    layer.box = lambda: box
     return layer
 
 
@@ -190,6 +191,6 @@ def test_alpha_and_beta_must_differ_by_one(alpha, beta):
 
 def test_the_box_rule_says_what_it_misses():
     layer = layer_of("dense")
-    layer.low = None
+    layer.box = lambda: None
     with pytest.raises(ValueError, match="expected low= and high=, got none"):
         ZBox()(layer)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from rlwatch.attribution.sampling import lime, shap
+from rlwatch.attribution.sampling import _paired_combinations, lime, shap
 from rlwatch.attribution.superpixels import collected, grid, objects, spread
 from tests.fixtures import captum_maps
 
@@ -128,6 +128,15 @@ def test_sampled_shapley_values_come_closer_to_the_exact_ones_with_more_samples(
     ]
     assert errors[0] > 2 * errors[1] > 4 * errors[2]
     assert errors[2] < 0.02 * exact.abs().mean()
+
+
+def test_combinations_are_drawn_as_often_as_the_shapley_kernel_weighs_their_size():
+    shown = _paired_combinations(5, 20_002, None)
+    assert shown[:2].sum(1).tolist() == [0, 5]
+    sizes = torch.bincount(shown[2:].sum(1), minlength=6)
+    expected = [0, 0.3, 0.2, 0.2, 0.3, 0]  # (5 - 1) / (size · (5 - size)), summing to 1
+    torch.testing.assert_close(sizes / 20_000, torch.tensor(expected), rtol=0, atol=0.01)
+    torch.testing.assert_close(shown.double().mean(0), torch.full((5,), 0.5).double(), rtol=0, atol=1e-12)
 
 
 def test_sampled_shapley_values_of_a_linear_network_are_exact():

@@ -47,7 +47,8 @@ def choose(recording: Recording, *, generator: np.random.Generator, segments: in
     starts = generator.permutation(starts)
     chosen = _greedy(_shares(situations, starts, length), starts, recording.episode[starts], segments, length)
     chosen = chosen[np.argsort(recording.step[chosen], kind="stable")]
-    words = tuple(Counter(situations["stage"][start : start + length]).most_common(1)[0][0] for start in chosen)
+    stages = [situations["stage"][start : start + length] for start in chosen]
+    words = tuple(str(Counter(stage).most_common(1)[0][0]) for stage in stages)
     return probe_of(recording, chosen, length, words)
 
 

@@ -70,6 +70,7 @@ class Probe:
         words, arrays = probe_file.read(path)
         digest = words.pop("digest", None)
         try:
+            _check_shapes(arrays)
             probe = cls(**_typed(words), **arrays)  # type: ignore[arg-type]  # __post_init__ checks each array
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is no whole probe ({error}): {probe_file.REMEDY}") from error
@@ -147,13 +148,13 @@ class Probe:
             return {}
         lines = self.screens.shape[2]
         drawn: dict[tuple[screen.Box, ...], np.ndarray] = {}
-        masks: dict[str, np.ndarray] = {}
+        shape = (len(self.ram), screen.SIZE, screen.SIZE)
+        masks = {name: np.zeros(shape, bool) for name in mapped.boxes(self.ram[0, 2])}
         for raw in (1, 2):
             for frame, ram in enumerate(self.ram[:, raw - mapped.lag]):
                 for name, boxes in mapped.boxes(ram).items():
                     if boxes not in drawn:
                         drawn[boxes] = screen.mask(boxes, lines, dilation=dilation)
-                    masks.setdefault(name, np.zeros((len(self.ram), screen.SIZE, screen.SIZE), bool))
                     masks[name][frame] |= drawn[boxes]
         return masks
 
@@ -175,11 +176,13 @@ def _typed(words: dict[str, Any]) -> dict[str, Any]:
 
 def _check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
     """Raise unless every array is of its annotated type, equal axes being equally long."""
-    types = {field.name: field.type for field in fields(Probe)}
+    types: dict[str, Any] = {field.name: field.type for field in fields(Probe) if field.name not in _WORDS}
+    if set(arrays) != set(types):
+        raise ValueError(f"expected the arrays {', '.join(types)}, got {', '.join(arrays)}")
     with jaxtyped("context"):
         for name, array in arrays.items():
-            if not isinstance(array, types[name]):  # type: ignore[arg-type]  # a jaxtyping type is a class
-                raise ValueError(f"{name} must be {types[name]}, got {array.dtype} {array.shape}")  # noqa: TRY004 - a value
+            if not isinstance(array, types[name]):
+                raise ValueError(f"{name} must be {types[name].__name__}, got {array.dtype} {array.shape}")  # noqa: TRY004 - a value
 
 
 def _check_contents(probe: Probe) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlwatch.attribution.lrp import Box, Interception, PixelsReached
+from rlwatch.attribution.layers import Box
+from rlwatch.attribution.lrp import Interception
+from rlwatch.attribution.signals import PixelsReached
 
 CHUNK = 256
 """Observations that are checked at a time."""

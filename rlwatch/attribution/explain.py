@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from rlwatch.attribution.box import Bound, box_of
 from rlwatch.attribution.composites import COMPOSITES
 from rlwatch.attribution.gradient import GRADIENT_METHODS, GradientMethod, gradient_x_input
-from rlwatch.attribution.lrp import Box, Interception, RuleOf
+from rlwatch.attribution.lrp import Interception, RuleOf
 from rlwatch.attribution.operations import tensors_in
+from rlwatch.attribution.signals import BoxOf
 from rlwatch.attribution.targets import Score, target_named, unknown
 
 Network = Callable[..., Any]
@@ -84,7 +86,9 @@ def explain_targets(
     network = getattr(network, "_orig_mod", network)
     observed = _checked(network, observations, batch_size)
     with torch.inference_mode(mode=False), torch.no_grad(), torch.autocast(observed.device.type, enabled=False):
-        box = None if rule_of is None else box_of(network, observed, low, high)
+        box = cache(partial(box_of, network, observed, low, high))
+        if low is not None or high is not None:
+            box()  # which refuses observations outside of it
         relevance_of = GRADIENT_METHODS.get(name, gradient_x_input)
         parts = torch.split(observed, batch_size)
         chunks = [_chunk(network, part, scores, rule_of, box, relevance_of) for part in parts]
@@ -130,7 +134,7 @@ def _checked(network: Network, observations: Observations, batch_size: int) -> T
         raise ValueError(f"expected at least one observation, got shape {tuple(observations.shape)}")
     if observations.is_floating_point() and not all(extreme.isfinite() for extreme in observations.aminmax()):
         raise ValueError("observations must be finite, got NaN or infinity")
-    return observations
+    return observations.detach()
 
 
 def _chunk(
@@ -138,12 +142,12 @@ def _chunk(
     chunk: Tensor,
     scores: dict[str, Score],
     rule_of: RuleOf | None,
-    box: Box | None,
+    box: BoxOf,
     relevance_of: GradientMethod,
 ) -> list[Tensor]:
     """Q-values, then score and relevance of each target."""
     interception = Interception(chunk, rule_of, box)
-    with interception:
+    with torch.enable_grad(), interception:
         outputs = network(interception.observations)
     q_values, pixels = _q_values(outputs, interception, len(chunk))
     found = [q_values.detach()]
@@ -151,11 +155,13 @@ def _chunk(
         with torch.enable_grad():
             score = score_of(q_values)
             total = score.sum()
+        interception.progress.last = left == 0
         ruled, direct = torch.autograd.grad(
             total, (interception.ruled, interception.direct), retain_graph=left > 0, allow_unused=True
         )
         parts = [] if ruled is None else [ruled]
-        parts += [] if direct is None else [relevance_of(pixels, direct)]
+        if direct is not None:
+            parts.append(relevance_of(pixels, direct.clone() if 0 in direct.stride() else direct))
         found += [score.detach(), _picture(sum(parts[1:], parts[0]), pixels, chunk)]
     return found
 
@@ -165,7 +171,7 @@ def _q_values(outputs: Any, interception: Interception, probes: int) -> tuple[Te
 
     Raises: ValueError: it is no table of Q-values, is not finite, or does not follow from the observations.
     """
-    q_values = next(tensors_in(outputs), None)
+    q_values = next(iter(tensors_in(outputs)), None)
     if interception.pixels is None:
         raise ValueError(
             "expected a network in which a convolution or a linear layer reads the observations, saw none: pass the "

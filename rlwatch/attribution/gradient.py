@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 Picture = Float[Tensor, "probe ..."]
+"""Of the two arguments each method takes the memory of the gradient."""
 
 
 def gradient_x_input(pixels: Picture, gradient: Picture) -> Picture:
@@ -15,7 +16,7 @@ def gradient_x_input(pixels: Picture, gradient: Picture) -> Picture:
 
     Source: Shrikumar et al. 2016, arXiv 1605.01713.
     """
-    return pixels * gradient
+    return gradient.mul_(pixels)
 
 
 def sensitivity(pixels: Picture, gradient: Picture) -> Picture:  # noqa: ARG001  (every method gets both)
@@ -23,7 +24,7 @@ def sensitivity(pixels: Picture, gradient: Picture) -> Picture:  # noqa: ARG001 
 
     Source: Simonyan et al. 2014, arXiv 1312.6034.
     """
-    return gradient.square()
+    return gradient.square_()
 
 
 GradientMethod = Callable[[Picture, Picture], Picture]

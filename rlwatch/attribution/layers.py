@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +12,8 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
 Pair = tuple[int, int]
+Box = tuple[Tensor, Tensor]
+"""The lowest and the highest inputs that a layer can have."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,7 @@ class Layer:
     outputs: Tensor
     index: int = 0
     first: bool = False
-    low: Tensor | None = None
-    high: Tensor | None = None
+    box: Callable[[], Box | None] = lambda: None
     consumers: set[str] = field(default_factory=set)
     versions: tuple[int, int] = (0, 0)
 
@@ -101,6 +102,10 @@ class Layer:
     def rectified(self) -> bool:
         """True if nothing but ReLUs reads the outputs: relevance is 0 wherever an output is negative."""
         return self.consumers == {"relu"}
+
+    def joinable(self) -> bool:
+        """True if two sets of weights make one layer whose outputs stand behind one another along axis 1."""
+        return self.map.groups == 1 if isinstance(self.map, Convolution) else self.outputs.ndim == 2  # noqa: PLR2004
 
     def nonnegative(self) -> bool:
         """True if no input is below 0."""

@@ -23,25 +23,27 @@ from rlwatch.attribution.operations import in_place, name_of, replaced, tensors_
 from rlwatch.attribution.rules import Rule, Zero
 from rlwatch.attribution.sandbox import Sandbox
 from rlwatch.attribution.signals import (
+    BoxOf,
     Call,
     Mark,
+    PixelsReached,
+    Progress,
     Propagate,
     Role,
     StandIn,
     channel_bias,
+    check_type,
     constant,
+    descends,
     full_precision,
     padded,
+    padded_box,
     refusal,
     unchanged,
 )
+from rlwatch.attribution.treatment import affine, batch_norm_factors, treatment
 
 RuleOf = Callable[[Layer], Rule]
-Box = tuple[Tensor, Tensor]
-
-
-class PixelsReached(Exception):  # noqa: N818  (it ends a pass that has done its work; nothing is wrong)
-    """The pass has reached the pixels, and that was all that was asked."""
 
 
 class Interception(TorchFunctionMode):
@@ -53,10 +55,11 @@ class Interception(TorchFunctionMode):
     """
 
     def __init__(
-        self, observations: Tensor, rule_of: RuleOf | None, box: Box | None = None, *, stop: bool = False
+        self, observations: Tensor, rule_of: RuleOf | None, box: BoxOf | None = None, *, stop: bool = False
     ) -> None:
         super().__init__()
         self.pixels: Tensor | None = None
+        self.progress = Progress()
         self.observations = self.ruled = self.direct = observations
         self._rule_of, self._box, self._stop = rule_of, box, stop
         self._sandbox = Sandbox(observations)
@@ -77,10 +80,14 @@ class Interception(TorchFunctionMode):
 
     def _dispatch(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = name_of(func)
-        given = list(tensors_in((args, kwargs)))
-        self._sandbox.meet(tensor for tensor in given if self.mark(tensor) is None)
-        roles = {self.role(tensor) for tensor in given}
-        if name in operations.LINEAR_MAPS and roles != {Role.PLAIN} and self._takes_rule(args, kwargs):
+        given = tensors_in((args, kwargs))
+        for tensor in given:
+            self._meet(tensor)
+        roles = [self.role(tensor) for tensor in given]
+        signals = len(roles) - roles.count(Role.PLAIN)
+        if name in operations.LINEAR_MAPS and (signals == 1 or (signals and self._rule_of is not None)):
+            if signals > 1:
+                raise refusal(f"{name} with weights that depend on the observations")
             return self._linear_map(name, args, kwargs)
         if name in operations.FRESH:
             return self._aside(func, name, args, kwargs, Role.PLAIN)
@@ -93,6 +100,17 @@ class Interception(TorchFunctionMode):
         mark = getattr(tensor, "_rlwatch", None)
         return mark if mark is not None and mark.token is self._token else None
 
+    def _meet(self, tensor: Tensor) -> None:
+        """Notes a tensor that is read.
+
+        Raises: NotImplementedError: code that torch does not show has made it of what carries relevance.
+        """
+        mark = self.mark(tensor)
+        if mark is None:
+            self._sandbox.meet(tensor)
+        if tensor.grad_fn is not (mark and mark.node) and descends(tensor, self.progress):
+            raise refusal("a torch.autograd.Function or scripted code")
+
     def role(self, tensor: Tensor) -> Role:
         """The role of `tensor`; what the pass has not made is plain."""
         mark = self.mark(self._sandbox.current(tensor))
@@ -103,18 +121,19 @@ class Interception(TorchFunctionMode):
 
         Raises: ValueError: they do not follow from the pixels.
         """
+        self._meet(q_values)
         mark = self.mark(q_values)
-        if mark is None or mark.role is not Role.CARRYING:
+        if mark is None or mark.role is not Role.CARRYING or not q_values.requires_grad:
             raise ValueError(
                 "the Q-values do not follow from the observations by operations that could be seen: pass the callable "
                 "that the training calls, eager (not scripted) and without a detour through NumPy"
             )
-        if mark.call is not None:
-            mark.call.layer.consumers.add("returned")
+        self._consume([q_values], "return")
 
     def _mark(self, results: Any, role: Role, **facts: Any) -> None:
         for tensor in tensors_in(results):
-            tensor._rlwatch = Mark(self._token, role, **facts)  # type: ignore[attr-defined]  # noqa: SLF001
+            mark = Mark(self._token, role, tensor.grad_fn, **facts)
+            tensor._rlwatch = mark  # type: ignore[attr-defined]  # noqa: SLF001
 
     def _aside(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], role: Role
@@ -137,27 +156,21 @@ class Interception(TorchFunctionMode):
         self._mark([tensor for tensor in tensors_in(result) if id(tensor) not in given], role, **facts)
         return result
 
-    def _takes_rule(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """False for a product of two signals under the true gradient, which needs no rule."""
-        signals = [tensor for tensor in tensors_in((args, kwargs)) if self.role(tensor) is not Role.PLAIN]
-        return len(signals) == 1 or (bool(signals) and self._rule_of is not None)
-
     def _linear_map(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         args, kwargs = replaced(args, self._sandbox.current), replaced(kwargs, self._sandbox.current)
-        if sum(self.role(tensor) is not Role.PLAIN for tensor in tensors_in((args, kwargs))) > 1:
-            raise refusal(f"{name} with weights that depend on the observations")
         linear_map, inputs, weight, bias, padding = operations.linear_call(name, args, kwargs)
         if self.role(inputs) is not Role.CARRYING and id(inputs) not in self._stand_ins:
             self._reach(inputs, weight)
+        self._consume([inputs], name)
         stand_in = self._stand_ins.get(id(inputs))
-        with full_precision(inputs.device.type):
+        with full_precision(inputs.device.type), torch.no_grad():
             values = padded((inputs if stand_in is None else stand_in.direct).detach(), padding)
             weight, bias = constant(weight), None if bias is None else constant(bias)
             outputs = linear_map.forward(values, weight, bias)
         layer = Layer(linear_map, values, weight, bias, outputs, self._layers, first=stand_in is not None)
         self._layers += 1
         if stand_in and self._box:
-            layer.low, layer.high = (padded(stand_in.padding(corner), padding) for corner in self._box)
+            layer.box = partial(padded_box, self._box, lambda corner: padded(stand_in.padding(corner), padding))
         rule = self._rule(layer)
         if stand_in:
             inputs = stand_in.ruled if rule.pixels else stand_in.direct
@@ -179,7 +192,7 @@ class Interception(TorchFunctionMode):
         layer.outputs = layer.outputs.detach()
         layer.versions = layer.inputs._version, layer.outputs._version  # noqa: SLF001
         with torch.enable_grad():
-            outputs: Tensor = Propagate.apply(source, handed, layer, rule)  # type: ignore[no-untyped-call]
+            outputs: Tensor = Propagate.apply(source, handed, layer, rule, self.progress)  # type: ignore[no-untyped-call]
         self._mark(outputs, Role.CARRYING, call=Call(layer, rule, source))
         return outputs
 
@@ -191,11 +204,7 @@ class Interception(TorchFunctionMode):
         """
         if self.pixels is not None:
             raise refusal("a second layer that reads the observations by another way than the first")
-        if inputs.dtype != weight.dtype:
-            raise TypeError(
-                f"the network's first layer expected {weight.dtype}, got {inputs.dtype}: pass the observations as "
-                f"the training does, such as observations.to({weight.dtype}) / 255"
-            )
+        check_type(inputs, weight)
         mark = self.mark(inputs)
         pixels: Tensor = inputs
         padding: Callable[[Tensor], Tensor] = unchanged
@@ -240,74 +249,53 @@ class Interception(TorchFunctionMode):
             summed = self._with_bias(carriers[0], args[1] if args[0] is carriers[0] else args[0])
             if summed is not None:
                 return summed
-        function = self._function(func, name, args, carriers)
+        function = treatment(func, name, args, carriers, true_gradient=self._rule_of is None)
         with torch.enable_grad():
             result = function(*args, **kwargs)
         if result is carriers[0] and not writes:
             return result
-        for layer in filter(None, map(self._layer, carriers)):
-            layer.consumers.add(name.rstrip("_"))
-            if writes and name.startswith("relu"):  # it leaves the outputs as they are wherever relevance is not 0
-                layer.versions = layer.versions[0], carriers[0]._version  # noqa: SLF001
+        if name not in operations.QUESTIONS:
+            self._consume(carriers, name)
         for tensor in tensors_in(result):
             self._mark(tensor, Role.CARRYING if tensor.requires_grad else Role.PLAIN)
         return result
 
-    def _layer(self, tensor: Tensor) -> Layer | None:
+    def _consume(self, carriers: list[Tensor], name: str) -> None:
+        """Notes what reads the outputs of layers."""
+        for tensor, call in ((tensor, self._call(tensor)) for tensor in carriers):
+            if call is not None:
+                call.layer.consumers.add(name.rstrip("_"))
+                if name.startswith("relu"):  # in place too it leaves outputs as they are where relevance is not 0
+                    call.layer.versions = call.layer.versions[0], tensor._version  # noqa: SLF001
+
+    def _call(self, tensor: Tensor) -> Call | None:
         mark = self.mark(tensor)
-        return None if mark is None or mark.call is None else mark.call.layer
-
-    def _function(
-        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], carriers: list[Tensor]
-    ) -> Callable[..., Any]:
-        """What is run for `func` on something that carries relevance.
-
-        Raises: NotImplementedError: nothing is known about it.
-        """
-        if name in operations.LEAVING:
-            raise refusal(f"Tensor.{name}, which takes numbers out of the network")
-        if name in operations.PIECEWISE_LINEAR | operations.QUESTIONS:
-            return operations.VIEWS.get(name, func)
-        if self._rule_of is None:
-            return partial(operations.without_drawing, func)
-        if name.endswith("__get__"):
-            return partial(operations.without_signal, func)
-        alone = len(carriers) == 1 and args and carriers[0] is args[0]
-        if name in operations.SCALINGS and len(carriers) == 1 and (alone or "div" not in name):
-            return func
-        if alone and name in operations.ACTIVATIONS:
-            return partial(operations.pass_through, func)
-        if alone and name in operations.NORMALISATIONS:
-            return operations.NORMALISATIONS[name]
-        raise refusal("a product of two signals" if name in operations.SCALINGS else name)
+        return None if mark is None else mark.call
 
     def _batch_norm(self, values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Batch normalisation in evaluation; right behind a layer it becomes part of that layer's weights."""
-        scale, shift = operations.batch_norm_factors(values, *args, **kwargs)
-        layer = self._layer(values)
-        if self._rule_of is None or layer is None or values.ndim not in {2, 4}:
+        scale, shift = batch_norm_factors(values, *args, **kwargs)
+        call = self._call(values)
+        if self._rule_of is None or call is None or values.ndim not in {2, 4}:
             with torch.enable_grad():
-                outputs = operations.affine(values, scale, shift)
+                outputs = affine(values, scale, shift)
             self._mark(outputs, Role.CARRYING)
             return outputs
-        weight = layer.weight * scale.view(-1, *[1] * (layer.weight.ndim - 1))
-        bias = shift if layer.bias is None else layer.bias * scale + shift
-        return self._merged(values, weight, bias, operations.affine(values.detach(), scale, shift))
+        weight, bias = call.layer.weight, call.layer.bias
+        folded = weight * scale.view(-1, *[1] * (weight.ndim - 1))
+        bias = shift if bias is None else bias * scale + shift
+        return self._merged(call, folded, bias, affine(values.detach(), scale, shift))
 
     def _with_bias(self, values: Tensor, constant: Any) -> Tensor | None:
-        """The sum of a layer's outputs and a bias, as one layer."""
-        layer = self._layer(values)
-        if layer is None or not isinstance(constant, Tensor):
+        """The sum of a layer's outputs and a bias, as one layer; None for any other sum."""
+        call = self._call(values)
+        bias = None if call is None or not isinstance(constant, Tensor) else channel_bias(call.layer, constant)
+        if call is None or bias is None:
             return None
-        bias = channel_bias(layer, constant)
-        if bias is None:
-            return None
-        total = bias if layer.bias is None else layer.bias + bias
-        return self._merged(values, layer.weight, total, values.detach() + constant)
+        total = bias if call.layer.bias is None else call.layer.bias + bias
+        return self._merged(call, call.layer.weight, total, values.detach() + constant)
 
-    def _merged(self, values: Tensor, weight: Tensor, bias: Tensor, outputs: Tensor) -> Tensor:
-        """The layer that `values` are the outputs of, with other weights, bias and outputs."""
-        mark = self.mark(values)
-        assert mark is not None and mark.call is not None  # noqa: S101, PT018  (asked by the callers)
-        layer = replace(mark.call.layer, weight=weight, bias=bias, outputs=outputs, consumers=set())
-        return self._outputs(layer, mark.call.rule, mark.call.source)
+    def _merged(self, call: Call, weight: Tensor, bias: Tensor, outputs: Tensor) -> Tensor:
+        """The call with other weights, bias and outputs."""
+        layer = replace(call.layer, weight=weight, bias=bias, outputs=outputs, consumers=set())
+        return self._outputs(layer, call.rule, call.source)

@@ -5,7 +5,7 @@ An operation that stands in none of these sets is refused where it carries relev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -108,15 +108,21 @@ def in_place(name: str, arguments: dict[str, Any]) -> bool:
     return name.endswith("_") or bool(arguments.get("inplace")) or "out" in arguments
 
 
-def tensors_in(values: Any) -> Iterator[Tensor]:
+def tensors_in(values: Any) -> list[Tensor]:
     """Every tensor in nested tuples, lists and dicts."""
     if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, (tuple, list)):
-        for value in values:
-            yield from tensors_in(value)
-    elif isinstance(values, dict):
-        yield from tensors_in(list(values.values()))
+        return [values]
+    if isinstance(values, dict):
+        values = list(values.values())
+    if not isinstance(values, (tuple, list)):
+        return []
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (tuple, list, dict)):
+            found += tensors_in(value)
+    return found
 
 
 def replaced(values: Any, replacement: Callable[[Tensor], Tensor]) -> Any:
@@ -194,111 +200,3 @@ def _same(weight: Tensor, dilation: tuple[int, int]) -> list[int]:
     """What functional.pad adds at the left, right, top and bottom for padding='same'."""
     rows, columns = dilation[0] * (weight.shape[2] - 1), dilation[1] * (weight.shape[3] - 1)
     return [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2]
-
-
-def through_layer_norm(
-    input: Tensor,  # noqa: A002  (torch's name)
-    normalized_shape: tuple[int, ...],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Tensor:
-    """Layer normalisation whose standard deviation is a constant.
-
-    Source: Ali et al. 2022, arXiv 2202.07304.
-    """
-    axes = tuple(range(-len(normalized_shape), 0))
-    centred = input - input.mean(axes, keepdim=True)
-    scaled = centred * (centred.detach().square().mean(axes, keepdim=True) + eps).rsqrt()
-    return _affine(scaled, weight, bias)
-
-
-def through_group_norm(
-    input: Tensor,  # noqa: A002  (torch's name)
-    num_groups: int,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Tensor:
-    """Group normalisation whose standard deviation is a constant."""
-    groups = input.reshape(len(input), num_groups, -1)
-    scaled = through_layer_norm(groups, (groups.shape[-1],), eps=eps).reshape(input.shape)
-    shape = (1, -1, *[1] * (input.ndim - 2))
-    return _affine(scaled, *(None if each is None else each.view(shape) for each in (weight, bias)))
-
-
-def through_rms_norm(
-    input: Tensor,  # noqa: A002  (torch's name)
-    normalized_shape: tuple[int, ...],
-    weight: Tensor | None = None,
-    eps: float | None = None,
-) -> Tensor:
-    """Root-mean-square normalisation whose root is a constant."""
-    axes = tuple(range(-len(normalized_shape), 0))
-    eps = torch.finfo(input.dtype).eps if eps is None else eps
-    return _affine(input * (input.detach().square().mean(axes, keepdim=True) + eps).rsqrt(), weight, None)
-
-
-def _affine(values: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    values = values if weight is None else values * weight
-    return values if bias is None else values + bias
-
-
-NORMALISATIONS: dict[str, Callable[..., Tensor]] = {
-    "layer_norm": through_layer_norm,
-    "group_norm": through_group_norm,
-    "rms_norm": through_rms_norm,
-}
-
-
-def batch_norm_factors(
-    input: Tensor,  # noqa: A002  (torch's name)
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,  # noqa: ARG001  (explained as in evaluation)
-    momentum: float = 0.1,  # noqa: ARG001  (nothing is updated)
-    eps: float = 1e-5,
-) -> tuple[Tensor, Tensor]:
-    """Scale and shift per channel of batch normalisation in evaluation; of this batch if no statistics are kept."""
-    axes = [axis for axis in range(input.ndim) if axis != 1]
-    values = input.detach()
-    mean = values.mean(axes) if running_mean is None else running_mean.detach()
-    variance = values.var(axes, unbiased=False) if running_var is None else running_var.detach()
-    scale = (variance + eps).rsqrt()
-    scale = scale if weight is None else scale * weight.detach()
-    shift = -mean * scale
-    return scale, shift if bias is None else shift + bias.detach()
-
-
-def affine(values: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """`values` scaled and shifted per channel."""
-    shape = (1, -1, *[1] * (values.ndim - 2))
-    return values * scale.view(shape) + shift.view(shape)
-
-
-def pass_through(function: Callable[..., Tensor], values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """An activation function as a constant factor, output / input; 0 where the input is 0."""
-    inputs = values.detach()
-    outputs = function(inputs.clone(), *args, **kwargs)
-    factor = torch.where(inputs == 0, 0, outputs / inputs)
-    return values.mul_(factor) if in_place(name_of(function), kwargs) else values * factor
-
-
-def without_drawing(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The result of a function that may draw random numbers; the global generators end where they began."""
-    devices = {tensor.device.index or 0 for tensor in tensors_in((args, kwargs)) if tensor.device.type == "cuda"}
-    with torch.random.fork_rng(devices=devices):
-        return function(*args, **kwargs)
-
-
-def without_signal(function: Callable[..., Any], *args: Any) -> Any:
-    """The value of a property that is no signal.
-
-    Raises: NotImplementedError: it is one.
-    """
-    result = function(*args)
-    if any(tensor.is_floating_point() for tensor in tensors_in(result)):
-        raise NotImplementedError(f"LRP has no rule for Tensor.{name_of(function)}: use method='gradient_x_input'")
-    return result

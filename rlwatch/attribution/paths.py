@@ -29,6 +29,7 @@ def simple_taylor(
 
     The root point is `baseline + root · (observation − baseline)`. Towards 0 it is the published limit ε · x, a
     true root of the score only in a network without biases; there the map is (1 − root) · gradient × input.
+    With biases, the slope close to black knows little of what is on the screen: give a background as `baseline`.
 
     Raises: ValueError: a root outside (0, 1). TypeError: observations that are no floating numbers.
     Source: Montavon et al. 2018, doi 10.1016/j.dsp.2017.10.011, section 4.1.

@@ -19,9 +19,8 @@ def untrained(network: nn.Module, seed: int) -> nn.Module:
         fresh = copy.deepcopy(network)
     except Exception as error:
         raise TypeError(f"the network must be copyable for its untrained baseline, copying raised: {error}") from error
-    devices = sorted({p.device.index or 0 for p in fresh.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        torch.random.default_generator.manual_seed(seed)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.no_grad():
+        torch.manual_seed(seed)
         for module in fresh.modules():
             _draw(module)
     return fresh

@@ -69,9 +69,10 @@ class Epsilon:
 
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to R / inputs."""
-        size = layer.outputs.abs()
-        damping = size.div_(size + self.epsilon)
-        return lambda g: layer.transposed(g * damping, layer.weight)
+        if not self.epsilon:
+            return Zero()(layer)
+        stabilized = layer.outputs.abs().add_(self.epsilon)
+        return lambda g: layer.transposed(torch.addcdiv(g, g, stabilized, value=-self.epsilon), layer.weight)
 
 
 @dataclass(frozen=True)
@@ -112,11 +113,22 @@ class AlphaBeta:
         """The function from g = R / outputs to R / inputs."""
         bias = layer.bias if self.bias else None
         up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
-        activating = _share(layer, up, down, _positive(bias), self.epsilon, self.alpha)
         if not self.beta:
-            return activating
+            return _share(layer, up, down, _positive(bias), self.epsilon)
+        if layer.joinable() and layer.nonnegative():
+            return self._joined(layer, torch.cat([up, down]), bias)
+        activating = _share(layer, up, down, _positive(bias), self.epsilon, self.alpha)
         inhibiting = _share(layer, down, up, _negative(bias), -self.epsilon, -self.beta)
         return lambda g: activating(g).add_(inhibiting(g))
+
+    def _joined(self, layer: Layer, weight: Tensor, bias: Tensor | None) -> Propagation:
+        """Both shares as one layer of twice the outputs, which saves a transpose."""
+        both = None if bias is None else torch.cat([bias.clamp(min=0), bias.clamp(max=0)])
+        ratios = layer.forward(layer.inputs, weight, both)
+        activating, inhibiting = ratios.chunk(2, 1)
+        torch.div(layer.outputs, activating.add_(self.epsilon), out=activating).mul_(self.alpha)
+        torch.div(layer.outputs, inhibiting.sub_(self.epsilon), out=inhibiting).mul_(-self.beta)
+        return lambda g: layer.transposed(torch.cat([activating * g, inhibiting * g], 1), weight)
 
 
 def _share(
@@ -238,18 +250,19 @@ class ZBox:
 
         Raises: ValueError: the layer has no box.
         """
-        if layer.low is None or layer.high is None:
+        box = layer.box()
+        if box is None:
             raise ValueError("zB needs the lowest and the highest input: expected low= and high=, got none")
-        inputs, low, high = layer.inputs, layer.low, layer.high
+        inputs, (low, high) = layer.inputs, box
         up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
         corner = layer.forward(low, up, _positive(layer.bias)) + layer.forward(high, down, _negative(layer.bias))
         ratio = _ratio(layer, (layer.outputs - corner).clamp_(min=0), self.epsilon)
         above = inputs - low if low.any() else inputs
-        below = inputs - high
 
         def propagate(g: Tensor) -> Tensor:
             shares = g * ratio
-            return layer.transposed(shares, up).mul_(above).addcmul_(layer.transposed(shares, down), below)
+            relevance = layer.transposed(shares, layer.weight).mul_(above)
+            return relevance.addcmul_(layer.transposed(shares, down), low - high)
 
         return propagate
 

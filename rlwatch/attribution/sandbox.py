@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rlwatch.attribution import operations
 from rlwatch.attribution.operations import replaced, tensors_in
+from rlwatch.attribution.treatment import affine, batch_norm_factors
 
 SEED = 0
 """Of the network's own random numbers (noisy layers, sampled quantiles): each checkpoint gets the same ones."""
@@ -27,9 +28,9 @@ class Sandbox:
         self._foreign = {_storage(observations)}
         self._generators: dict[torch.device, torch.Generator] = {}
 
-    def meet(self, strangers: Iterable[Tensor]) -> None:
-        """Remembers the memory of tensors that were there before the pass."""
-        self._foreign.update(_storage(stranger) for stranger in strangers)
+    def meet(self, stranger: Tensor) -> None:
+        """Remembers the memory of a tensor that was there before the pass."""
+        self._foreign.add(_storage(stranger))
 
     def current(self, tensor: Tensor) -> Tensor:
         """The private copy of `tensor` if it was written to, else itself."""
@@ -67,22 +68,22 @@ class Sandbox:
         """The result of an operation as in evaluation, without its side effects."""
         args, kwargs = replaced(args, self.current), replaced(kwargs, self.current)
         if name in operations.DROPOUTS:
-            return next(tensors_in((args, kwargs)))
+            return tensors_in((args, kwargs))[0]
         if name in operations.RANDOM_LIKE:
-            like, device = next(tensors_in((args, kwargs))), kwargs.get("device")
+            like, device = tensors_in((args, kwargs))[0], kwargs.get("device")
             func, args = operations.RANDOM_LIKE[name], (like.shape,)
             kwargs = {"dtype": kwargs.get("dtype") or like.dtype, "device": device or like.device}
         if name in operations.RANDOM or name in operations.RANDOM_LIKE:
             kwargs = kwargs | {"generator": self._generator(args, kwargs)}
         if name == "batch_norm":
-            values = next(tensors_in((args, kwargs)))
-            return operations.affine(values, *operations.batch_norm_factors(*args, **kwargs))
+            values = tensors_in((args, kwargs))[0]
+            return affine(values, *batch_norm_factors(*args, **kwargs))
         if name == "instance_norm":
             args, kwargs = replaced(args, Tensor.clone), replaced(kwargs, Tensor.clone)
         return func(*args, **kwargs)
 
     def _generator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Generator:
-        like = next(tensors_in(args), None)
+        like = next(iter(tensors_in(args)), None)
         device = torch.device(kwargs.get("device") or (like.device if like is not None else torch.get_default_device()))
         if device not in self._generators:
             self._generators[device] = torch.Generator(device).manual_seed(SEED)

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlwatch.attribution.layers import Layer
+from rlwatch.attribution.layers import Box, Layer
 from rlwatch.attribution.rules import Propagation, Rule
+
+BoxOf = Callable[[], Box | None]
 
 REMEDY = "explain a function that ends before it, or use method='gradient_x_input'"
 
@@ -37,10 +39,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Mark:
-    """What the pass knows about a tensor: its role, the call it is the outputs of, what it was before padding."""
+    """What the pass knows about a tensor: role, node of the graph, the call it is the outputs of, what was padded."""
 
     token: object
     role: Role
+    node: Any = None
     call: Call | None = None
     unpadded: Tensor | None = None
     padding: Callable[[Tensor], Tensor] | None = None
@@ -71,6 +74,12 @@ def constant(values: Tensor) -> Tensor:
     return values.clone() if values.is_inference() else values.detach()
 
 
+def padded_box(box_of: BoxOf, padding: Callable[[Tensor], Tensor]) -> Box | None:
+    """The box of padded pixels."""
+    box = box_of()
+    return box and (padding(box[0]), padding(box[1]))
+
+
 def full_precision(device: str) -> AbstractContextManager[Any]:
     """Switches off an autocast that the network has switched on."""
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
@@ -83,6 +92,13 @@ def channel_bias(layer: Layer, values: Tensor) -> Tensor | None:
     return values.flatten() if values.shape in (shape, (1, *shape)) else None
 
 
+@dataclass
+class Progress:
+    """How far a pass is: `last` while no further target will come, so that memory can go."""
+
+    last: bool = True
+
+
 class Propagate(torch.autograd.Function):
     """The outputs of a layer, with its rule in the place of the derivative."""
 
@@ -93,17 +109,34 @@ class Propagate(torch.autograd.Function):
         outputs: list[Tensor],
         layer: Layer,
         rule: Rule,
+        progress: Progress,
     ) -> Tensor:
         """The outputs that the layer had."""
-        ctx.layer, ctx.rule, ctx.propagation = layer, rule, None
+        ctx.layer, ctx.rule, ctx.propagation, ctx.progress = layer, rule, None, progress
         return outputs.pop()
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None]:
         """What the rule makes of g = R / outputs."""
-        if ctx.propagation is None:
-            ctx.propagation = _propagation(ctx.layer, ctx.rule)
-        return ctx.propagation(g), None, None, None
+        propagation = ctx.propagation or _propagation(ctx.layer, ctx.rule)
+        ctx.propagation = propagation
+        if ctx.progress.last:
+            ctx.layer = ctx.propagation = None
+        return propagation(g), None, None, None, None
+
+
+def descends(tensor: Tensor, progress: Progress) -> bool:
+    """True if a layer of the pass whose progress this is has gone into `tensor`."""
+    nodes: list[Any] = [tensor.grad_fn]
+    seen: set[Any] = {None}
+    while nodes:
+        node = nodes.pop()
+        if getattr(node, "progress", None) is progress:
+            return True
+        if node not in seen:
+            seen.add(node)
+            nodes += [following for following, _ in node.next_functions]
+    return False
 
 
 def _propagation(layer: Layer, rule: Rule) -> Propagation:
@@ -112,6 +145,19 @@ def _propagation(layer: Layer, rule: Rule) -> Propagation:
     if layer.outputs._version != layer.versions[1]:  # noqa: SLF001
         layer.outputs = layer.forward(layer.inputs, layer.weight, layer.bias)
     return rule(layer)
+
+
+class PixelsReached(Exception):  # noqa: N818  (it ends a pass that has done its work; nothing is wrong)
+    """The pass has reached the pixels, and that was all that was asked."""
+
+
+def check_type(inputs: Tensor, weight: Tensor) -> None:
+    """Raises: TypeError: a layer does not take inputs of this type."""
+    if inputs.dtype != weight.dtype:
+        raise TypeError(
+            f"the network's first layer expected {weight.dtype}, got {inputs.dtype}: pass the observations as the "
+            f"training does, such as observations.to({weight.dtype}) / 255"
+        )
 
 
 def refusal(what: str) -> NotImplementedError:

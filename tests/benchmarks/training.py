@@ -3,7 +3,8 @@
     pip install -e .[bench] && python -m tests.benchmarks.training [--envs 1 8] [--pairs 6] [--json]
 
 Both learn Breakout in one process and take turns, a chunk of steps each, so that other work on the machine meets both.
-Each has the threads that it has by default: Stable-Baselines3 PyTorch's, agents/dqn.py its own.
+The load at the end says whether others worked beside: with more threads than free cores, PyTorch's own threads (which
+Stable-Baselines3 uses) wait for one another, and the ratio flatters agents/dqn.py.
 """
 
 import argparse
@@ -47,7 +48,7 @@ class Turns:
         return int(len(self.ours) >= self.pairs)
 
     def other_chunk(self):
-        torch.set_num_threads(os.cpu_count())
+        torch.set_num_threads(self.agent.config.threads)
         began, before = time.perf_counter(), self.other.num_timesteps
         self.other.learn(self.chunk, reset_num_timesteps=False, log_interval=None)
         seconds = time.perf_counter() - began
@@ -82,11 +83,17 @@ def stable_baselines(config):
     )
 
 
-def measure(envs, pairs, chunk):
+def measure(envs, pairs, chunk, threads):
     """Steps per second of both and their ratio, pair by pair."""
     with tempfile.TemporaryDirectory() as folder:
         never = 10**9
-        settings = {"checkpoint_every": never, "evaluation_games": 1, "evaluation_frames": 40, "epsilon_steps": 1}
+        settings = {
+            "checkpoint_every": never,
+            "evaluation_games": 1,
+            "evaluation_frames": 40,
+            "epsilon_steps": 1,
+            "threads": threads,
+        }
         config = Config(
             steps=never, replay=10_000, learning_starts=WARM_UP, target_every=1000, envs=envs, logdir=folder
         )
@@ -101,6 +108,7 @@ def measure(envs, pairs, chunk):
         "batch": agent.config.batch,
         "precision": agent.config.precision,
         "threads": agent.config.threads,
+        "load": round(os.getloadavg()[0], 1),
         "steps_per_second": round(float(np.median(turns.ours)), 1),
         "stable_baselines3": round(float(np.median(turns.theirs)), 1),
         "ratio": round(float(np.median(ratios)), 2),
@@ -115,12 +123,14 @@ def main():
     parser.add_argument("--pairs", type=int, default=6, help="chunks that each program plays")
     parser.add_argument("--chunk", type=int, default=480, help="steps in a chunk")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for each; 1 is fair on a busy machine")
     options = parser.parse_args()
     for envs in options.envs:
-        found = measure(envs, options.pairs, options.chunk)
+        found = measure(envs, options.pairs, options.chunk, options.threads)
         text = (
             "{envs} games: {steps_per_second} steps/s, Stable-Baselines3 {stable_baselines3}: "
-            "{ratio} times as fast (pairs {lowest} to {highest}); {precision}, {threads} threads"
+            "{ratio} times as fast (pairs {lowest} to {highest}); {precision}, "
+            "{threads} threads each; load {load}"
         )
         print(json.dumps(found) if options.json else text.format(**found), flush=True)
 

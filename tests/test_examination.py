@@ -1,0 +1,92 @@
+"""One checkpoint after the other, on Breakout's probe."""
+
+import logging
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from rlwatch import Probe
+from rlwatch.clips import ClipMaker
+from rlwatch.examination import Examination
+from rlwatch.pictures.heatmap import proposed_scale
+from tests.test_watch import Nature, SeesOnePixel
+
+
+@pytest.fixture(scope="module")
+def probe():
+    return Probe.load("breakout")
+
+
+@pytest.fixture(scope="module")
+def learning(probe):
+    """The reports of an agent that comes to see one pixel of the wall between its first and its second checkpoint."""
+    examination = Examination(Nature(), probe, method="epsilon")
+    examination.untrained_baseline()
+    blind, seeing = Nature(), SeesOnePixel()
+    return [examination.report(step, network=network) for step, network in ((0, blind), (10, seeing), (20, seeing))]
+
+
+def test_what_an_agent_comes_to_look_at_is_found_and_dated_to_its_first_checkpoint(learning):
+    assert not [finding for finding in learning[1].findings if finding.object == "walls"]
+    found = [finding for finding in learning[2].findings if finding.object == "walls" and finding.target == "greedy"]
+    assert [finding.step for finding in found] == [10]
+    assert found[0].text.startswith("from step 10 the agent looks at the walls: lift")
+
+
+def test_churn_and_drift_compare_with_the_checkpoint_before(learning):
+    assert math.isnan(learning[0].q.churn)
+    assert learning[2].q.churn == 0
+    assert math.isnan(learning[0].targets["greedy"].drift_cosine)
+    assert learning[2].targets["greedy"].drift_cosine == pytest.approx(1)
+    assert learning[1].targets["greedy"].drift_cosine < 0.5
+
+
+def test_the_baseline_is_of_fresh_copies_whatever_the_network_has_learnt(probe):
+    torch.manual_seed(0)
+    trained = SeesOnePixel()
+    examination = Examination(trained, probe, method="epsilon", twins=2)
+    examination.untrained_baseline()
+    paddle = examination.baseline["greedy"].objects["paddle"]
+    assert 0 < paddle.low <= paddle.lift <= paddle.high
+    assert examination.report(0).targets["greedy"].objects["paddle"].lift == 0
+
+
+def test_a_plain_function_is_examined_without_a_baseline(probe, caplog):
+    network = Nature()
+    with caplog.at_level(logging.WARNING, logger="rlwatch"):
+        examination = Examination(network.forward, probe)
+        examination.untrained_baseline()
+    report = examination.report(0)
+    assert "no untrained baseline" in caplog.text
+    assert report.untrained == {}
+    assert report.findings == ()
+    assert report.rows("greedy")[0][3] == "-"
+
+
+def test_the_full_action_set_is_taken_and_any_other_count_refused(probe):
+    Examination(Nature(actions=18), probe)
+    with pytest.raises(ValueError, match=r"has 4 actions .* the network has 7"):
+        Examination(Nature(actions=7), probe)
+
+
+def test_a_network_that_turns_into_another_shape_is_refused_with_what_was_expected(probe):
+    examination = Examination(Nature(), probe)
+    with pytest.raises(ValueError, match="the network has 6"):
+        examination.report(1, network=Nature(actions=6))
+
+
+def test_the_colour_scale_of_a_run_grows_and_never_shrinks(probe):
+    clips, generator = ClipMaker(probe), np.random.default_rng(0)
+    weak = generator.normal(size=(8, 84, 84)).astype(np.float32)
+    first = clips._scale("greedy", weak)
+    assert proposed_scale(weak) <= first < 2 * proposed_scale(weak)
+    assert clips._scale("greedy", 100 * weak) > 50 * first
+    assert clips._scale("greedy", weak) > 50 * first
+
+
+def test_clips_show_whole_segments_from_early_to_late(probe):
+    shown = ClipMaker(probe)._shown
+    assert len(shown) == 64
+    assert {0, 15} <= set(probe.segment[shown].tolist())
