@@ -32,6 +32,7 @@ from agents.parts import Display, Run, add_options, attach, changed, game_id, op
 
 CHANGEABLE = ("steps", "checkpoint_every", "evaluation_games", "threads")  # by a resumed run
 REFILL = 50_000
+STACK = 4  # frames that the network sees
 LONG = 1_000_000  # steps from which a run learns as in the paper
 LARGEST_SEED = 1_000_000_000  # ALE's seeds have 31 bits; evaluation and resumed runs add to this one
 EVALUATION_EPSILON, EVALUATION_SEED = 0.05, 1_000_000
@@ -269,7 +270,9 @@ class Agent:
         waiting = [self.pool.submit(self.gradients, share) for share in others]
         parts = [self.gradients(first), *(each.result() for each in waiting)]
         for parameter, *gradients in zip(self.q_network.parameters(), *(part[1:] for part in parts), strict=True):
-            parameter.grad = sum(gradients[1:], start=gradients[0])
+            for gradient in gradients[1:]:
+                gradients[0].add_(gradient)
+            parameter.grad = gradients[0]
         self.optimizer.step()
         return torch.stack([part[0] for part in parts]).sum(0)
 
@@ -358,7 +361,7 @@ def train(agent: Agent, watch: Any = None, stopped: Callable[[], int] = lambda: 
 
         seen, first, actions = games.choose(agent.q_network, agent.epsilon, agent.rng)
         games.env.send(actions)  # the emulators play on a thread of their own while the network learns
-        if agent.step >= config.learning_starts:
+        if agent.step >= config.learning_starts and replay.size > STACK:
             for _ in range((agent.step + config.envs) // config.train_every - agent.step // config.train_every):
                 losses.append(agent.learn(replay))
         played = games.receive()
@@ -397,15 +400,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--no-watch", action="store_true", help="train without the monitor")
     parser.add_argument("--probe", default="", help="probe file for the monitor (default: the game's own)")
+    told_budget = "part of the wall clock that the monitor may use (default: 0.03)"
+    parser.add_argument("--watch-budget", type=float, default=0.03, metavar="PART", help=told_budget)
     told = f"go on with a run; its replay is not saved: up to {REFILL:,} steps are played first, without learning"
     parser.add_argument("--resume", type=Path, metavar="RUN", help=told)
     add_options(parser, Config)
     options = vars(parser.parse_args(arguments))
-    folder, without, probe = (options.pop(name) for name in ("resume", "no_watch", "probe"))
+    folder, without, probe, budget = (options.pop(name) for name in ("resume", "no_watch", "probe", "watch_budget"))
     with stop_signals() as stopped:
         try:
             agent = Agent.resumed(folder, options) if folder else Agent(derived(Config(**options)))
-            watch = None if without else attach(agent, probe)
+            watch = None if without else attach(agent, probe, budget)
         except (OSError, ValueError) as problem:
             parser.exit(2, f"error: {problem}\n")
         config, memory = agent.config, agent.config.replay * 84 * 84 / 1e6

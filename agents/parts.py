@@ -169,7 +169,7 @@ def stop_signals() -> Iterator[Callable[[], int]]:
         restore()
 
 
-def attach(agent: Any, probe: str) -> Any:
+def attach(agent: Any, probe: str, budget: float) -> Any:
     """A Watch on the agent's network; None, told with the remedy, when there is no probe of the game.
 
     Raises: what Watch raises; FileNotFoundError when `probe` names a file that is not there.
@@ -178,7 +178,8 @@ def attach(agent: Any, probe: str) -> Any:
 
     game, steps = agent.config.game, agent.config.steps
     try:
-        return Watch(agent.q_network, probe or game, writer=agent.run.writer, game=game, total_steps=steps)
+        writer = agent.run.writer
+        return Watch(agent.q_network, probe or game, writer=writer, game=game, total_steps=steps, budget=budget)
     except FileNotFoundError as problem:
         if probe:
             raise

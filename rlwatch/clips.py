@@ -33,7 +33,7 @@ class ClipMaker:
     `frames`: how many frames a clip shows, in whole segments spread evenly over the probe, early game to late.
     """
 
-    def __init__(self, probe: Probe, *, frames: int = 64) -> None:
+    def __init__(self, probe: Probe, *, frames: int = 48) -> None:
         self._probe = probe
         self._shown = _spread(probe.segment, frames)
         self._screens = probe.rgb()[self._shown]

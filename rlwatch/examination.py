@@ -18,7 +18,14 @@ from rlwatch.attribution.explain import Explanation, explain_targets
 from rlwatch.attribution.inputs import Observe, fit
 from rlwatch.attribution.randomise import untrained
 from rlwatch.measures.onset import sentence, spells, threshold
-from rlwatch.measures.relevance import ObjectRelevance, TargetRelevance, pixels, q_statistics, target_relevance
+from rlwatch.measures.relevance import (
+    ObjectRelevance,
+    TargetRelevance,
+    object_relevance,
+    pixels,
+    q_statistics,
+    target_relevance,
+)
 from rlwatch.report import Finding, Report
 
 Network = Callable[[Tensor], Any]
@@ -55,7 +62,7 @@ class Examination:
     twins: int = 3
     dilation: int = 1
     maps: Maps | None = None
-    baseline: dict[str, TargetRelevance] = field(default_factory=dict)
+    baseline: dict[str, dict[str, ObjectRelevance]] = field(default_factory=dict)
     _history: dict[tuple[str, str], list[ObjectRelevance]] = field(default_factory=lambda: defaultdict(list))
     _steps: list[int] = field(default_factory=list)
 
@@ -71,11 +78,14 @@ class Examination:
         if not isinstance(self.network, nn.Module):
             log.warning("rlwatch: the network is no torch module, so there is no untrained baseline to compare with")
             return
-        measured: list[dict[str, TargetRelevance]] = []
+        drawn: dict[str, list[dict[str, ObjectRelevance]]] = {target: [] for target in TARGETS}
         for twin in range(self.twins):
             explained = self._explain(untrained(self.network, self.seed + twin), self._observations)
-            measured.append(self._measure(explained))
-        self.baseline = {target: _merge([one[target] for one in measured]) for target in TARGETS}
+            for target, one in explained.items():
+                generator = np.random.default_rng(self.seed)
+                relevance = _numpy(one.relevance)
+                drawn[target].append(object_relevance(relevance, self.objects, self.probe.episode, generator))
+        self.baseline = {target: _merged(twins) for target, twins in drawn.items()}
 
     def report(
         self, step: int, *, network: Network | None = None, checkpoint: str = "", returns: float = np.nan
@@ -144,7 +154,7 @@ class Examination:
         for (target, name), history in self._history.items():
             if target not in self.baseline:
                 continue
-            baseline = self.baseline[target].objects[name]
+            baseline = self.baseline[target][name]
             for spell in spells(history, threshold(baseline)):
                 text = sentence(name, target, spell, self._steps, history, baseline)
                 yield Finding(self._steps[spell.start], target, name, text)
@@ -160,10 +170,9 @@ def _numpy(values: Tensor) -> Float[np.ndarray, "..."]:
     return np.ascontiguousarray(values.detach().float().cpu().numpy())
 
 
-def _merge(measured: list[TargetRelevance]) -> TargetRelevance:
+def _merged(twins: list[dict[str, ObjectRelevance]]) -> dict[str, ObjectRelevance]:
     """The untrained baseline: means over freshly drawn networks; `low` and `high` are the extremes among them."""
-    objects = {name: _merge_object([one.objects[name] for one in measured]) for name in measured[0].objects}
-    return replace(measured[0], objects=objects)
+    return {name: _merge_object([one[name] for one in twins]) for name in twins[0]}
 
 
 def _merge_object(drawn: list[ObjectRelevance]) -> ObjectRelevance:

@@ -26,7 +26,7 @@ class Finding:
 class Report:
     """Everything that one checkpoint yields.
 
-    `targets`: the statistics per target. `untrained`: the same of the network with random weights, the baseline.
+    `targets`: the statistics per target. `untrained`: the objects' statistics with random weights, the baseline.
     `returns`: mean return that the training told last, NaN when it told none. `cost`: seconds per part of the work,
     and `fraction`, the monitor's share of the wall clock so far. `notes`: what a reader must know to trust the maps.
     """
@@ -38,7 +38,7 @@ class Report:
     method: str
     q: QStatistics
     targets: Mapping[str, TargetRelevance]
-    untrained: Mapping[str, TargetRelevance] = field(default_factory=dict)
+    untrained: Mapping[str, Mapping[str, ObjectRelevance]] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     returns: float = math.nan
@@ -50,8 +50,8 @@ class Report:
         tags |= {f"rlwatch/cost/{name}": value for name, value in self.cost.items()}
         for target, measured in self.targets.items():
             tags |= _target_scalars(target, measured)
-        for target, measured in self.untrained.items():
-            tags |= {f"rlwatch/untrained/{target}/{name}": one.lift for name, one in measured.objects.items()}
+        for target, objects in self.untrained.items():
+            tags |= {f"rlwatch/untrained/{target}/{name}": one.lift for name, one in objects.items()}
         return tags
 
     def markdown(self) -> str:
@@ -73,7 +73,7 @@ class Report:
     def rows(self, target: str) -> list[tuple[str, ...]]:
         """The table of objects in words, highest lift first; its columns are `COLUMNS`."""
         measured = self.targets[target].objects
-        untrained = self.untrained[target].objects if target in self.untrained else {}
+        untrained = self.untrained.get(target, {})
         return [
             (
                 name,
@@ -93,7 +93,7 @@ class Report:
         NaN becomes null, so that every JSON parser reads it.
         """
         others = {name: _target_json(measured) for name, measured in self.targets.items() if name != target}
-        untrained = {name: _objects_json(measured.objects) for name, measured in self.untrained.items()}
+        untrained = {name: _objects_json(objects) for name, objects in self.untrained.items()}
         record = {
             "schema": SCHEMA,
             "step": self.step,

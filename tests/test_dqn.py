@@ -266,6 +266,13 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(tmp_path, threads):
 
 
 @pytest.mark.real
+def test_a_run_of_a_few_steps_ends_as_any_other(tmp_path):
+    agent = trained(tmp_path, steps=24, learning_starts=1)
+    assert agent.step == 24
+    assert agent.optimizer.state_dict()["state"][0]["step"] == 1
+
+
+@pytest.mark.real
 def test_the_threads_shares_add_up_to_the_gradient_of_the_whole_batch(tmp_path):
     agents = [Agent(tiny(tmp_path / str(n), threads=n, precision="fp32", batch=7)) for n in (1, 3)]
     streams, replay = Streams(2, np.random.default_rng(0)), Replay(64, 2)

@@ -48,7 +48,7 @@ def test_the_baseline_is_of_fresh_copies_whatever_the_network_has_learnt(probe):
     trained = SeesOnePixel()
     examination = Examination(trained, probe, method="epsilon", twins=2)
     examination.untrained_baseline()
-    paddle = examination.baseline["greedy"].objects["paddle"]
+    paddle = examination.baseline["greedy"]["paddle"]
     assert 0 < paddle.low <= paddle.lift <= paddle.high
     assert examination.report(0).targets["greedy"].objects["paddle"].lift == 0
 
@@ -88,5 +88,5 @@ def test_the_colour_scale_of_a_run_grows_and_never_shrinks(probe):
 
 def test_clips_show_whole_segments_from_early_to_late(probe):
     shown = ClipMaker(probe)._shown
-    assert len(shown) == 64
+    assert len(shown) == 48
     assert {0, 15} <= set(probe.segment[shown].tolist())

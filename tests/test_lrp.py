@@ -20,6 +20,7 @@ from tests.fixtures.networks import (
     Functional,
     Nature,
     Noisy,
+    Residual,
     Trained,
     build,
     observations,
@@ -352,7 +353,7 @@ def test_a_layer_that_reads_the_observations_through_the_same_pixels_twice_adds_
         )
 
 
-@pytest.mark.parametrize("method", COMPOSITES)
+@pytest.mark.parametrize("method", [*COMPOSITES, Composite(Gamma(), Epsilon())])
 def test_outputs_that_are_read_before_and_behind_a_rectifier_propagate_both(method):
     network, second = build(Nature), build(lambda: nn.Conv2d(6, 8, 3))
 
@@ -365,6 +366,12 @@ def test_outputs_that_are_read_before_and_behind_a_rectifier_propagate_both(meth
 
     expected = explain(lambda frames: branching(frames, copied=True), observations(), method).relevance
     close(explain(lambda frames: branching(frames, copied=False), observations(), method).relevance, expected)
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_sums_in_place_have_the_map_of_sums(method):
+    in_place, copying = build(Residual), build(Residual, inplace=False)
+    close(explain(in_place, observations(), method).relevance, explain(copying, observations(), method).relevance)
 
 
 def test_writing_into_what_a_layer_has_read_is_refused():
@@ -389,6 +396,25 @@ def test_a_skip_from_the_pixels_carries_its_part():
     close(explain(skipping, observations(), TINY).relevance, plain_gradient_x_input(skipping, observations()))
     boxed = explain(skipping, observations(), Composite(Gamma(), Epsilon(), first=ZBox()))
     close(boxed.relevance.sum((1, 2, 3)), boxed.score, 1e-4)
+
+
+@pytest.mark.parametrize("method", ["epsilon", "epsilon_gamma_box", "epsilon_plus_flat", "gradient_x_input"])
+def test_a_sum_of_the_pixels_carries_its_part(method):
+    network = build(Nature)
+
+    def with_sum(frames):
+        return network(frames) + frames.sum((1, 2, 3))[:, None]
+
+    alone = explain(network, observations(), method).relevance
+    close(explain(with_sum, observations(), method).relevance, alone + observations(), 1e-5)
+
+
+def test_an_activation_of_nothing_passes_nothing_on():
+    network = nn.Sequential(nn.Conv2d(STACK, 3, 4, 4), nn.GELU(), nn.Flatten(), nn.Linear(75, 3)).double()
+    with torch.no_grad():
+        network[0].weight.zero_()
+        network[0].bias.zero_()
+    assert (explain(network, observations()).relevance == 0).all()
 
 
 def test_two_passes_at_once_in_threads_do_not_meet():

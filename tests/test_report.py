@@ -31,7 +31,7 @@ REPORT = Report(
     method="epsilon_gamma_box",
     q=QStatistics(1.0, 0.1, 0.2, math.nan),
     targets={"greedy": target(score=1.0), "contrast": target(score=0.1)},
-    untrained={"greedy": target(score=0.0)},
+    untrained={"greedy": {"ball": BALL, "ghost": GHOST}},
     findings=(Finding(18_000, "greedy", "ball", "from step 18,000 the agent looks at the ball"),),
     cost={"explain": 0.3},
 )

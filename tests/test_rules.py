@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from rlwatch.attribution.layers import Convolution, Dense, Layer
-from rlwatch.attribution.rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, WSquare, ZBox, Zero, ZPlus
+from rlwatch.attribution.pixel_rules import Flat, WSquare, ZBox
+from rlwatch.attribution.rules import AlphaBeta, Epsilon, Gamma, Pass, Zero, ZPlus
 
 EPSILON = 1e-6
 LOW, HIGH = -1.5, 1.25
@@ -194,3 +195,11 @@ def test_the_box_rule_says_what_it_misses():
     layer.box = lambda: None
     with pytest.raises(ValueError, match="expected low= and high=, got none"):
         ZBox()(layer)
+
+
+def test_the_box_rule_stays_finite_where_rounding_takes_outputs_below_their_least():
+    layer = layer_of("dense", bias=False)
+    least = LOW * layer.weight.clamp(min=0).sum(1) + HIGH * layer.weight.clamp(max=0).sum(1)
+    layer.outputs = (least - EPSILON).expand(3, 5).clone()
+    layer.inputs = torch.full_like(layer.inputs, LOW)
+    assert ZBox()(layer)(torch.ones(3, 5, dtype=torch.float64)).abs().max() < 1e9

@@ -76,8 +76,21 @@ def test_a_value_is_spread_evenly_and_can_be_collected_again():
 
 
 def test_shapley_values_are_the_mean_gain_over_all_orders():
-    values = collected(shap(ask, SEEN, CHOSEN, features=QUARTERS, batch_size=9), QUARTERS)
+    values = collected(shap(ask, SEEN, CHOSEN, features=QUARTERS, samples=32, batch_size=9), QUARTERS)
     torch.testing.assert_close(values, shapley_by_definition(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("samples", [12, 31, 32, 2048])
+def test_no_more_combinations_are_asked_than_samples(samples):
+    asked = 0
+
+    def counting(observations):
+        nonlocal asked
+        asked += len(observations)
+        return ask(observations)
+
+    shap(counting, SEEN, CHOSEN, features=QUARTERS, samples=samples)
+    assert asked == 2 * {12: 12, 31: 30, 32: 32, 2048: 32}[samples]
 
 
 def test_shapley_values_are_captum_s():

@@ -2,7 +2,8 @@
 
 from rlwatch.attribution.composites import COMPOSITES, Composite
 from rlwatch.attribution.explain import METHODS, Explanation, explain, explain_targets
-from rlwatch.attribution.rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, Rule, WSquare, ZBox, Zero, ZPlus
+from rlwatch.attribution.pixel_rules import Flat, WSquare, ZBox
+from rlwatch.attribution.rules import AlphaBeta, Epsilon, Gamma, Pass, Rule, Zero, ZPlus
 
 __all__ = [
     "COMPOSITES",

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rlwatch.attribution.layers import Layer
-from rlwatch.attribution.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, ZBox, ZPlus
+from rlwatch.attribution.pixel_rules import Flat, ZBox
+from rlwatch.attribution.rules import AlphaBeta, Epsilon, Gamma, Rule, ZPlus
 
 RuleOf = Callable[[Layer], Rule]
 

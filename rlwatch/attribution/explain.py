@@ -134,7 +134,7 @@ def _checked(network: Network, observations: Observations, batch_size: int) -> T
         raise ValueError(f"expected at least one observation, got shape {tuple(observations.shape)}")
     if observations.is_floating_point() and not all(extreme.isfinite() for extreme in observations.aminmax()):
         raise ValueError("observations must be finite, got NaN or infinity")
-    return observations.detach()
+    return observations
 
 
 def _chunk(

@@ -41,7 +41,7 @@ def meaningful_perturbation(
     (1e-4, 1e-2) would blur a third of an Atari picture, on which things are small.
 
     Raises: TypeError: observations that are no floating numbers.
-    Source: Fong & Vedaldi 2017, arXiv 1704.03296, equation 5 and section 4.3.
+    Source: Fong & Vedaldi 2017, arXiv 1704.03296.
     """
     if not observations.is_floating_point():
         raise TypeError(f"a mask fades pixels: expected floating observations, got {observations.dtype}: .float() them")

@@ -229,10 +229,9 @@ class Interception(TorchFunctionMode):
         tensor = self._sandbox.current(tensor)
         if id(tensor) in self._stand_ins:
             return self._stand_ins[id(tensor)].direct
-        role = self.role(tensor)
-        if role is Role.OBSERVED and tensor.is_floating_point():
+        if self.role(tensor) is Role.OBSERVED and tensor.is_floating_point():
             raise refusal("an operation that reads the observations by another way than the first layer")
-        return tensor if role is Role.CARRYING else constant(tensor)
+        return tensor if self.role(tensor) is Role.CARRYING else constant(tensor)
 
     def _carry(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An operation on something that carries relevance."""
@@ -269,8 +268,7 @@ class Interception(TorchFunctionMode):
                     call.layer.versions = call.layer.versions[0], tensor._version  # noqa: SLF001
 
     def _call(self, tensor: Tensor) -> Call | None:
-        mark = self.mark(tensor)
-        return None if mark is None else mark.call
+        return getattr(self.mark(tensor), "call", None)
 
     def _batch_norm(self, values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Batch normalisation in evaluation; right behind a layer it becomes part of that layer's weights."""

@@ -32,7 +32,7 @@ def simple_taylor(
     With biases, the slope close to black knows little of what is on the screen: give a background as `baseline`.
 
     Raises: ValueError: a root outside (0, 1). TypeError: observations that are no floating numbers.
-    Source: Montavon et al. 2018, doi 10.1016/j.dsp.2017.10.011, section 4.1.
+    Source: Montavon et al. 2018, doi 10.1016/j.dsp.2017.10.011.
     """
     if not 0 < root < 1:
         raise ValueError(f"root must lie in (0, 1), got {root}: at 0 itself a ReLU without bias has no slope")

@@ -29,7 +29,7 @@ def occlusion(
 
     A patch is set to `baseline` (see `reference`) in all stacked frames at once, which then share the value;
     `frame_by_frame` covers one at a time. Maps add up to nothing. Patches at the lower and right border may be cut off.
-    They slide grey squares of unstated size over a picture; 8 by 4 suits 84×84 pixels and is as wide as conv1 sees.
+    They slide grey squares; we take black ones, the ground of Atari, with the size and stride of Nature DQN's conv1.
 
     Raises: ValueError: a stride that leaves pixels uncovered.
     Source: Zeiler & Fergus 2014, doi 10.1007/978-3-319-10590-1_53.
@@ -91,7 +91,7 @@ def sarfa(
     `standardise` first divides by the spread of the unchanged Q over the actions, so checkpoints can be compared.
 
     Raises: ValueError: there is one action only.
-    Source: Puri et al. 2020, arXiv 1912.12191, equations 1 to 4; the blur as in `greydanus`.
+    Source: Puri et al. 2020, arXiv 1912.12191; the blur as in `greydanus`.
     """
     if weights.shape[1] < 2:  # noqa: PLR2004  (a choice needs two)
         raise ValueError("SARFA compares actions: expected at least 2, got 1: use method='greydanus'")

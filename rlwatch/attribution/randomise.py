@@ -1,9 +1,15 @@
-"""Networks with fresh weights: the baseline that a trained one is held against."""
+"""Networks with fresh weights: the baseline that a trained one is held against, and the way there layer by layer."""
 
 import copy
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from rlwatch.attribution.operations import tensors_in
 
 
 def untrained(network: nn.Module, seed: int) -> nn.Module:
@@ -15,18 +21,92 @@ def untrained(network: nn.Module, seed: int) -> nn.Module:
 
     Raises: TypeError when the network cannot be copied.
     """
-    try:
-        fresh = copy.deepcopy(network)
-    except Exception as error:
-        raise TypeError(f"the network must be copyable for its untrained baseline, copying raised: {error}") from error
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.no_grad():
-        torch.manual_seed(seed)
-        for module in fresh.modules():
-            _draw(module)
+    fresh = _copied(network)
+    _draw(list(fresh.modules()), seed)
     return fresh
 
 
-def _draw(module: nn.Module) -> None:
+def cascade(network: nn.Module, example: Tensor, seed: int, *, stages: int = 5) -> Iterator[tuple[str, nn.Module]]:
+    """The network with its layers drawn anew from the output down, a few more in each of `stages`.
+
+    Stages are called `head` (the layers that nothing but arithmetic parts from the output), `top<n>` (n layers, the
+    head's included) and `all`; networks of few layers have fewer. They share one copy: each is good until the next is
+    asked for. `example` is an observation as the network takes it, on which the order of its layers is seen; where
+    layers are not called as modules, the order in which they were made is taken, and the last one is the head.
+
+    Source: Adebayo et al. 2018, arXiv 1810.03292 (cascading randomisation; five stages are Nature DQN's five layers).
+
+    Raises: TypeError when the network cannot be copied; ValueError when it has no parameters or `stages` is below 1.
+    """
+    if stages < 1:
+        raise ValueError(f"stages must be at least 1, got {stages}")
+    fresh = _copied(network).eval()
+    layers, head = _from_the_output(fresh, example)
+    done = 0
+    for end in sorted(set(np.linspace(head, len(layers), stages).round().astype(int).tolist())):
+        _draw(layers[done:end], seed + done)
+        done = end
+        yield ("all" if end == len(layers) else "head" if end == head else f"top{end}"), fresh
+
+
+def _from_the_output(network: nn.Module, example: Tensor) -> tuple[list[nn.Module], int]:
+    """The layers that hold parameters, the output's first, and how many of them make up the head."""
+    layers = [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
+    if not layers:
+        raise ValueError(f"expected a network with parameters to draw anew, got none in {type(network).__name__}")
+    made: dict[nn.Module, Any] = {}
+    handles = [layer.register_forward_hook(partial(_note, made)) for layer in layers]
+    for parameter in network.parameters():
+        parameter.requires_grad_()
+    try:
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            output = next(iter(tensors_in(network(example))))
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(made) < len(layers):
+        return layers[::-1], 1
+    nodes = {node: layer for layer, node in made.items()}
+    head = [nodes[node] for node in _first_met(output.grad_fn, nodes)]
+    return head + [layer for layer in reversed(made) if layer not in head], len(head)
+
+
+def _note(made: dict[nn.Module, Any], layer: nn.Module, _: Any, output: Any) -> None:
+    """Keeps the node of the layer's output; a layer that is called again counts where it is called last."""
+    made.pop(layer, None)
+    made[layer] = next(iter(tensors_in(output))).grad_fn
+
+
+def _first_met(node: Any, wanted: dict[Any, nn.Module]) -> list[Any]:
+    """The wanted nodes of a graph that are reached without passing another one."""
+    found, seen, waiting = [], set(), [node]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node in wanted:
+            found.append(node)
+        else:
+            waiting += [before for before, _ in node.next_functions]
+    return found
+
+
+def _copied(network: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:
+        raise TypeError(f"the network must be copyable to draw its weights anew, copying raised: {error}") from error
+
+
+def _draw(modules: list[nn.Module], seed: int) -> None:
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.no_grad():
+        torch.manual_seed(seed)
+        for module in modules:
+            _draw_one(module)
+
+
+def _draw_one(module: nn.Module) -> None:
     reset = getattr(module, "reset_parameters", None)
     if callable(reset):
         reset()

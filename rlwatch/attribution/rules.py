@@ -11,14 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from rlwatch.attribution.layers import Dense, Layer
+from rlwatch.attribution.layers import Layer
 
 Propagation = Callable[[Tensor], Tensor]
+Weights = Callable[[], Tensor]
 
 
 @runtime_checkable
@@ -53,7 +55,7 @@ class Zero:
     pixels: ClassVar[bool] = False
 
     def __call__(self, layer: Layer) -> Propagation:
-        """The function from g to the gradient of the inputs."""
+        """The function from g = R / outputs to R / inputs."""
         return lambda g: layer.transposed(g, layer.weight)
 
 
@@ -112,49 +114,64 @@ class AlphaBeta:
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to R / inputs."""
         bias = layer.bias if self.bias else None
-        up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+        up, down = partial(torch.clamp, layer.weight, min=0), partial(torch.clamp, layer.weight, max=0)
         if not self.beta:
             return _share(layer, up, down, _positive(bias), self.epsilon)
         if layer.joinable() and layer.nonnegative():
-            return self._joined(layer, torch.cat([up, down]), bias)
+            return self._joined(layer, up(), down(), bias)
         activating = _share(layer, up, down, _positive(bias), self.epsilon, self.alpha)
         inhibiting = _share(layer, down, up, _negative(bias), -self.epsilon, -self.beta)
         return lambda g: activating(g).add_(inhibiting(g))
 
-    def _joined(self, layer: Layer, weight: Tensor, bias: Tensor | None) -> Propagation:
+    def _joined(self, layer: Layer, up: Tensor, down: Tensor, bias: Tensor | None) -> Propagation:
         """Both shares as one layer of twice the outputs, which saves a transpose."""
-        both = None if bias is None else torch.cat([bias.clamp(min=0), bias.clamp(max=0)])
-        ratios = layer.forward(layer.inputs, weight, both)
-        activating, inhibiting = ratios.chunk(2, 1)
-        torch.div(layer.outputs, activating.add_(self.epsilon), out=activating).mul_(self.alpha)
-        torch.div(layer.outputs, inhibiting.sub_(self.epsilon), out=inhibiting).mul_(-self.beta)
-        return lambda g: layer.transposed(torch.cat([activating * g, inhibiting * g], 1), weight)
+        offsets = _offset(layer, _positive(bias), self.epsilon), _offset(layer, _negative(bias), -self.epsilon)
+        ratios = layer.forward(layer.inputs, torch.cat([up, down]), torch.cat(offsets))
+        halves = ratios.chunk(2, 1)
+        for half in halves:
+            torch.div(layer.outputs, half, out=half)
+        weight = torch.cat([self.alpha * up, -self.beta * down])
+
+        def propagate(g: Tensor) -> Tensor:
+            shares = torch.empty_like(ratios)
+            for half, share in zip(halves, shares.chunk(2, 1), strict=True):
+                torch.mul(half, g, out=share)
+            return layer.transposed(shares, weight)
+
+        return propagate
 
 
 def _share(
-    layer: Layer, weight: Tensor, mirrored: Tensor, bias: Tensor | None, epsilon: float, factor: float = 1.0
+    layer: Layer, weight: Weights, mirrored: Weights, bias: Tensor | None, epsilon: float, factor: float = 1.0
 ) -> Propagation:
     """Relevance shared out by `weight` among positive inputs and by `mirrored` among negative ones, × `factor`.
 
     `epsilon` has the sign that the total has wherever relevance is not 0.
     """
-    inputs = layer.inputs
+    inputs, main = layer.inputs, weight()
+    offset = _offset(layer, bias, epsilon)
     if layer.nonnegative():
-        ratio = _ratio(layer, layer.forward(inputs, weight, bias), epsilon, factor)
-        return lambda g: layer.transposed(g * ratio, weight)
-    total = layer.forward(inputs.clamp(min=0), weight, bias) + layer.forward(inputs.clamp(max=0), mirrored)
-    ratio = _ratio(layer, total, epsilon, factor)
+        ratio = _ratio(layer, layer.forward(inputs, main, offset), factor)
+        return lambda g: layer.transposed(g * ratio, main)
+    other = mirrored()
+    total = layer.forward(inputs.clamp(min=0), main, offset) + layer.forward(inputs.clamp(max=0), other)
+    ratio = _ratio(layer, total, factor)
 
     def propagate(g: Tensor) -> Tensor:
         shares = g * ratio
-        return torch.where(inputs >= 0, layer.transposed(shares, weight), layer.transposed(shares, mirrored))
+        return torch.where(inputs >= 0, layer.transposed(shares, main), layer.transposed(shares, other))
 
     return propagate
 
 
-def _ratio(layer: Layer, total: Tensor, epsilon: float, factor: float = 1.0) -> Tensor:
+def _offset(layer: Layer, bias: Tensor | None, epsilon: float) -> Tensor:
+    """The bias that adds epsilon to the outputs too."""
+    return layer.weight.new_full((len(layer.weight),), epsilon) if bias is None else bias + epsilon
+
+
+def _ratio(layer: Layer, total: Tensor, factor: float = 1.0) -> Tensor:
     """Outputs / total × factor; takes the memory of `total`."""
-    ratio = torch.div(layer.outputs, total.add_(epsilon), out=total)
+    ratio = torch.div(layer.outputs, total, out=total)
     return ratio if factor == 1 else ratio.mul_(factor)
 
 
@@ -173,98 +190,16 @@ class Gamma:
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to R / inputs."""
         weight, bias = layer.weight, layer.bias
-        up, down = weight + self.gamma * weight.clamp(min=0), weight + self.gamma * weight.clamp(max=0)
-        up_bias = None if bias is None else bias + self.gamma * bias.clamp(min=0)
-        positive = _share(layer, up, down, up_bias, self.epsilon)
+        up, down = partial(self._favoured, weight, min=0), partial(self._favoured, weight, max=0)
+        positive = _share(layer, up, down, bias if bias is None else self._favoured(bias, min=0), self.epsilon)
         if layer.rectified:
             return positive
-        down_bias = None if bias is None else bias + self.gamma * bias.clamp(max=0)
-        negative = _share(layer, down, up, down_bias, -self.epsilon)
+        negative = _share(layer, down, up, bias if bias is None else self._favoured(bias, max=0), -self.epsilon)
         above, below = layer.outputs > 0, layer.outputs < 0
         return lambda g: positive(g * above).add_(negative(g * below))
 
-
-@dataclass(frozen=True)
-class Flat:
-    """flat: evenly over all inputs that an output reads, whatever they hold.
-
-    Source: Lapuschkin et al. 2019, doi:10.1038/s41467-019-08987-4 (epsilon: zennit's default).
-    """
-
-    epsilon: float = 1e-6
-    pixels: ClassVar[bool] = True
-
-    def __call__(self, layer: Layer) -> Propagation:
-        """The function from g = R / outputs to the relevance of the inputs."""
-        if isinstance(layer.map, Dense) or layer.map.groups > 1:
-            return _spread(layer, torch.ones_like(layer.weight), None, self.epsilon)
-        one = torch.ones_like(layer.weight[:1, :1])
-        pixels = layer.inputs[:1, :1]
-        count = layer.forward(torch.ones_like(pixels), one).mul_(layer.inputs.shape[1]).add_(self.epsilon)
-        shape = (len(layer.inputs), 1, *layer.inputs.shape[2:])
-
-        def propagate(g: Tensor) -> Tensor:
-            shares = (g * layer.outputs).sum(1, keepdim=True).div_(count)
-            return layer.map.transposed(shares, one, shape).expand(layer.inputs.shape)
-
-        return propagate
-
-
-@dataclass(frozen=True)
-class WSquare:
-    """w²: in proportion to the squared weights, whatever the inputs hold.
-
-    Source: Montavon et al. 2017, doi:10.1016/j.patcog.2016.11.008; epsilon: zennit's default.
-    """
-
-    epsilon: float = 1e-6
-    pixels: ClassVar[bool] = True
-
-    def __call__(self, layer: Layer) -> Propagation:
-        """The function from g = R / outputs to the relevance of the inputs."""
-        bias = None if layer.bias is None else layer.bias.square()
-        return _spread(layer, layer.weight.square(), bias, self.epsilon)
-
-
-def _spread(layer: Layer, weight: Tensor, bias: Tensor | None, epsilon: float) -> Propagation:
-    """Relevance shared out by `weight`, as if every input were 1."""
-    total = layer.forward(torch.ones_like(layer.inputs[:1]), weight, bias)
-    ratio = layer.outputs / total.add_(epsilon)
-    return lambda g: layer.transposed(g * ratio, weight)
-
-
-@dataclass(frozen=True)
-class ZBox:
-    """zB: for inputs in a box [low, high]; a black pixel gets relevance too. The bias cancels.
-
-    The box is what the first layer sees of an all-black and of an all-white observation, unless `explain` is told.
-
-    Source: Montavon et al. 2017, doi:10.1016/j.patcog.2016.11.008; epsilon: zennit's default.
-    """
-
-    epsilon: float = 1e-6
-    pixels: ClassVar[bool] = True
-
-    def __call__(self, layer: Layer) -> Propagation:
-        """The function from g = R / outputs to the relevance of the inputs.
-
-        Raises: ValueError: the layer has no box.
-        """
-        box = layer.box()
-        if box is None:
-            raise ValueError("zB needs the lowest and the highest input: expected low= and high=, got none")
-        inputs, (low, high) = layer.inputs, box
-        up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
-        corner = layer.forward(low, up, _positive(layer.bias)) + layer.forward(high, down, _negative(layer.bias))
-        ratio = _ratio(layer, (layer.outputs - corner).clamp_(min=0), self.epsilon)
-        above = inputs - low if low.any() else inputs
-
-        def propagate(g: Tensor) -> Tensor:
-            shares = g * ratio
-            relevance = layer.transposed(shares, layer.weight).mul_(above)
-            return relevance.addcmul_(layer.transposed(shares, down), low - high)
-
-        return propagate
+    def _favoured(self, values: Tensor, **limit: int) -> Tensor:
+        return values + self.gamma * values.clamp(**limit)
 
 
 @dataclass(frozen=True)

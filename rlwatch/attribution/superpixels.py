@@ -48,7 +48,7 @@ def spread(
     """Each feature's value in equal parts on its pixels; that of a feature without pixels is on none."""
     labels = features.flatten(1)
     sizes = torch.zeros_like(values).scatter_add_(1, labels, torch.ones_like(labels, dtype=values.dtype))
-    return (values / sizes.clamp(min=1)).gather(1, labels).view_as(features)
+    return (values / sizes).gather(1, labels).view_as(features)
 
 
 def collected(

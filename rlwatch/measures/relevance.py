@@ -12,10 +12,9 @@ from scipy.stats import rankdata
 
 @dataclass(frozen=True)
 class Pixels:
-    """Where one object is in a probe: the flat index of each of its pixels, and the probe frame that it belongs to."""
+    """Where one object is in a probe: the flat index of its pixels, frame after frame, and how many each frame has."""
 
     index: Int[np.ndarray, " pixel"]
-    frame: Int[np.ndarray, " pixel"]
     area: Int[np.ndarray, " probe"]
 
 
@@ -80,11 +79,7 @@ class QStatistics:
 
 def pixels(masks: Mapping[str, Bool[np.ndarray, "probe stack y x"]]) -> dict[str, Pixels]:
     """Each object's pixels as flat indices, so that thousands of sums over them stay cheap."""
-    found = {}
-    for name, mask in masks.items():
-        frame, *_ = np.nonzero(mask)
-        found[name] = Pixels(np.flatnonzero(mask), frame, mask.sum(axis=(1, 2, 3)))
-    return found
+    return {name: Pixels(np.flatnonzero(mask), mask.sum(axis=(1, 2, 3))) for name, mask in masks.items()}
 
 
 def target_relevance(
@@ -104,13 +99,12 @@ def target_relevance(
     if not np.isfinite(relevance).all():
         raise ValueError("relevance must be finite, got NaN or infinity: look for diverged weights")
     positive = np.maximum(relevance, 0)
-    negative = positive - relevance
     spearman, cosine = drift(relevance, before) if before is not None else (math.nan, math.nan)
     gini, entropy = concentration(positive)
     frames = positive.sum(axis=(2, 3)).sum(axis=0, dtype=np.float64)
     explained = relevance.reshape(len(relevance), -1).sum(axis=1).astype(np.float64)
     return TargetRelevance(
-        objects=_object_relevance(positive, negative, objects, episodes, generator, resamples),
+        objects=object_relevance(relevance, objects, episodes, generator, resamples=resamples),
         stack=tuple(_ratio(part, frames.sum()) for part in frames),
         gini=gini,
         entropy=entropy,
@@ -123,23 +117,23 @@ def target_relevance(
     )
 
 
-def _object_relevance(
-    positive: Float[np.ndarray, "probe stack y x"],
-    negative: Float[np.ndarray, "probe stack y x"],
+def object_relevance(
+    relevance: Float[np.ndarray, "probe stack y x"],
     objects: Mapping[str, Pixels],
     episodes: Int[np.ndarray, " probe"],
     generator: np.random.Generator,
-    resamples: int,
+    *,
+    resamples: int = 1000,
 ) -> dict[str, ObjectRelevance]:
-    totals, totals_negative = (
-        part.reshape(len(part), -1).sum(axis=1).astype(np.float64) for part in (positive, negative)
-    )
-    size = positive[0].size
+    """What each object gets of one target's relevance."""
+    flat = relevance.reshape(len(relevance), -1)
+    positive = np.maximum(flat, 0)
+    totals, total_negative = positive.sum(axis=1).astype(np.float64), (positive - flat).sum(dtype=np.float64)
     found = {}
     for name, where in objects.items():
-        on_object = _sum_on(positive, where)
+        on_object, against = _sums_on(relevance, where)
         visible = (where.area > 0) & (totals > 0)
-        lifts = (on_object[visible] / where.area[visible]) / (totals[visible] / size)
+        lifts = (on_object[visible] / where.area[visible]) / (totals[visible] / flat.shape[1])
         low, high = bootstrap_interval(lifts, episodes[visible], generator, resamples=resamples)
         frames = int((where.area > 0).sum())
         found[name] = ObjectRelevance(
@@ -147,16 +141,26 @@ def _object_relevance(
             low=low,
             high=high,
             share=_ratio(on_object.sum(), totals.sum()),
-            share_negative=_ratio(_sum_on(negative, where).sum(), totals_negative.sum()),
+            share_negative=_ratio(against.sum(), total_negative),
             relevance=_ratio(on_object.sum(), frames),
             frames=frames,
         )
     return found
 
 
-def _sum_on(values: Float[np.ndarray, "probe stack y x"], where: Pixels) -> Float[np.ndarray, " probe"]:
-    sums = np.bincount(where.frame, weights=values.reshape(-1)[where.index], minlength=len(values))
-    return sums.astype(np.float64, copy=False)  # of nothing, bincount returns integers
+def _sums_on(
+    relevance: Float[np.ndarray, "probe stack y x"], where: Pixels
+) -> tuple[Float[np.ndarray, " probe"], Float[np.ndarray, " probe"]]:
+    """The positive and the negative relevance on an object per frame, both counted as positive numbers."""
+    values = relevance.reshape(-1)[where.index]
+    positive = np.maximum(values, 0)
+    sums = np.zeros((2, len(relevance)))
+    seen = where.area > 0
+    starts = (np.cumsum(where.area) - where.area)[seen]
+    if len(starts):
+        sums[0, seen] = np.add.reduceat(positive, starts)
+        sums[1, seen] = np.add.reduceat(positive - values, starts)
+    return sums[0], sums[1]
 
 
 def _ratio(part: SupportsFloat, whole: SupportsFloat) -> float:
@@ -220,7 +224,7 @@ def drift(
     relevance: Float[np.ndarray, "probe stack y x"],
     before: Float[np.ndarray, "probe stack y x"],
     *,
-    every: int = 4,
+    every: int = 8,
 ) -> tuple[float, float]:
     """Signed Spearman correlation and cosine to the checkpoint before, on maps summed over the stack; 1 = the same map.
 

@@ -1,0 +1,100 @@
+"""The rules for the layer that sees the pixels: they give relevance to a black one, too.
+
+Like the others (`rules`) they get g = R / outputs, but return R itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rlwatch.attribution.layers import Dense, Layer
+from rlwatch.attribution.rules import Propagation
+
+
+@dataclass(frozen=True)
+class Flat:
+    """flat: evenly over all inputs that an output reads, whatever they hold.
+
+    Source: Lapuschkin et al. 2019, doi:10.1038/s41467-019-08987-4 (epsilon: zennit's default).
+    """
+
+    epsilon: float = 1e-6
+    pixels: ClassVar[bool] = True
+
+    def __call__(self, layer: Layer) -> Propagation:
+        """The function from g = R / outputs to the relevance of the inputs."""
+        if isinstance(layer.map, Dense) or layer.map.groups > 1:
+            return _spread(layer, torch.ones_like(layer.weight), None, self.epsilon)
+        one = torch.ones_like(layer.weight[:1, :1])
+        pixels = layer.inputs[:1, :1]
+        count = layer.forward(torch.ones_like(pixels), one).mul_(layer.inputs.shape[1]).add_(self.epsilon)
+        shape = (len(layer.inputs), 1, *layer.inputs.shape[2:])
+
+        def propagate(g: Tensor) -> Tensor:
+            shares = (g * layer.outputs).sum(1, keepdim=True).div_(count)
+            return layer.map.transposed(shares, one, shape).expand(layer.inputs.shape)
+
+        return propagate
+
+
+@dataclass(frozen=True)
+class WSquare:
+    """w²: in proportion to the squared weights, whatever the inputs hold.
+
+    Source: Montavon et al. 2017, doi:10.1016/j.patcog.2016.11.008; epsilon: zennit's default.
+    """
+
+    epsilon: float = 1e-6
+    pixels: ClassVar[bool] = True
+
+    def __call__(self, layer: Layer) -> Propagation:
+        """The function from g = R / outputs to the relevance of the inputs."""
+        bias = None if layer.bias is None else layer.bias.square()
+        return _spread(layer, layer.weight.square(), bias, self.epsilon)
+
+
+def _spread(layer: Layer, weight: Tensor, bias: Tensor | None, epsilon: float) -> Propagation:
+    """Relevance shared out by `weight`, as if every input were 1."""
+    total = layer.forward(torch.ones_like(layer.inputs[:1]), weight, bias)
+    ratio = layer.outputs / total.add_(epsilon)
+    return lambda g: layer.transposed(g * ratio, weight)
+
+
+@dataclass(frozen=True)
+class ZBox:
+    """zB: for inputs in a box [low, high]; a black pixel gets relevance too. The bias cancels.
+
+    The box is what the first layer sees of an all-black and of an all-white observation, unless `explain` is told.
+
+    Source: Montavon et al. 2017, doi:10.1016/j.patcog.2016.11.008; epsilon: zennit's default.
+    """
+
+    epsilon: float = 1e-6
+    pixels: ClassVar[bool] = True
+
+    def __call__(self, layer: Layer) -> Propagation:
+        """The function from g = R / outputs to the relevance of the inputs.
+
+        Raises: ValueError: the layer has no box.
+        """
+        box = layer.box()
+        if box is None:
+            raise ValueError("zB needs the lowest and the highest input: expected low= and high=, got none")
+        inputs, (low, high) = layer.inputs, box
+        up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+        up_bias, down_bias = (None, None) if layer.bias is None else (layer.bias.clamp(min=0), layer.bias.clamp(max=0))
+        corner = layer.forward(low, up, up_bias) + layer.forward(high, down, down_bias)
+        total = (layer.outputs - corner).clamp_(min=0).add_(self.epsilon)
+        ratio = torch.div(layer.outputs, total, out=total)
+        above = inputs - low if low.any() else inputs
+
+        def propagate(g: Tensor) -> Tensor:
+            shares = g * ratio
+            relevance = layer.transposed(shares, layer.weight).mul_(above)
+            return relevance.addcmul_(layer.transposed(shares, down), low - high)
+
+        return propagate

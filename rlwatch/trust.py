@@ -1,0 +1,297 @@
+"""How far a network's maps can be trusted: the checks that ask the network again, and what they say in one line."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain, product
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor, nn
+
+from rlwatch.atari import screen
+from rlwatch.atari.probe import Probe
+from rlwatch.attribution.explain import explain_targets
+from rlwatch.attribution.inputs import Observe
+from rlwatch.attribution.lrp import Interception
+from rlwatch.attribution.operations import tensors_in
+from rlwatch.attribution.randomise import cascade
+from rlwatch.measures.flipping import Ask, Gain, gains
+from rlwatch.measures.relevance import Pixels
+from rlwatch.measures.validity import covered, mass, moves, pointing, spearman, ssim
+
+Network = Callable[[Tensor], Any]
+Check = tuple[str, str, float]
+"""The name of a check, the target whose maps it is about, and its figure."""
+
+TARGETS = ("greedy", "contrast")
+SHIFTS = ((0, 1), (1, 0))
+"""By how many pixels, down and right, the frames are moved for the check of continuity."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """The probe frames that the checks look at, what moves in them, and the pictures that flipping starts from."""
+
+    frames: UInt8[np.ndarray, "probe stack y x"]
+    episode: Int[np.ndarray, " probe"]
+    masks: Mapping[str, Bool[np.ndarray, "probe stack y x"]]
+    starts: Mapping[str, UInt8[np.ndarray, "y x"]]
+
+
+def sample(probe: Probe, objects: Mapping[str, Pixels], *, count: int = 16) -> Sample:
+    """`count` frames at equal distances over the probe, so over its segments; all of them where it has fewer.
+
+    Sixteen are one from the middle of each segment of a probe that ships. Masks of what moves are kept, and `moving`,
+    their union; a game whose objects nobody has mapped has none.
+    """
+    chosen = ((np.arange(min(count, len(probe))) + 0.5) * len(probe) / min(count, len(probe))).astype(int)
+    frames = probe.observations()
+    masks = {name: _mask(where, frames.shape) for name, where in objects.items()}
+    moving = {name: mask[chosen] for name, mask in masks.items() if moves(mask)}
+    union = {"moving": np.any(list(moving.values()), axis=0)} if moving else {}
+    background = screen.pictures(np.stack([probe.background] * 2)[None], probe.palette)[0]
+    starts = {"black": np.zeros_like(background), "background": background}
+    return Sample(frames[chosen], probe.episode[chosen], moving | union, starts)
+
+
+def _mask(where: Pixels, shape: tuple[int, ...]) -> Bool[np.ndarray, "probe stack y x"]:
+    mask = np.zeros(math.prod(shape), bool)
+    mask[where.index] = True
+    return mask.reshape(shape)
+
+
+def validity(
+    network: Network,
+    chosen: Sample,
+    observe: Observe,
+    generator: np.random.Generator,
+    *,
+    method: Any = "epsilon_gamma_box",
+    other: Any = None,
+    stages: int = 5,
+    points: int = 12,
+    orders: int = 2,
+) -> dict[str, float]:
+    """The figure of each check by name, one per target, named `<check>_<target>`; NaN where it cannot be made.
+
+    `randomised_<stage>`, `ssim_<stage>`: likeness to the maps of the network with layers drawn anew from the output
+    down (`cascade`); 1 = the maps do not depend on these layers. `action`: likeness of the maps of the best and of the
+    second best action. `shift`: likeness under a shift of the picture by one pixel, shifted back. `agreement`: with
+    those of the composite `other` (epsilon_plus, or epsilon_gamma_box where that is `method`). `gain`, `gain_low`,
+    `gain_high`, `deletion_<start>`, `insertion_<start>`: over random maps, see `Gain`. `pointing_<object>`,
+    `mass_<object>`: hits and mass on what moves, `chance_<object>` what a map gets that knows nothing. `conservation`:
+    sum of relevance / sum of scores. Likeness is signed Spearman of maps summed over the stack, as parts of their score:
+    where a drawn head makes Q negative, a map that changes its sign everywhere has not changed otherwise.
+
+    The same action is explained throughout, whatever a changed network or picture would choose. `points` and `orders`
+    bound the queries, see `gains`.
+
+    Raises: ValueError when the network's output holds NaN or infinity.
+    """
+    ask = _asking(network, observe)
+    q_values = ask(chosen.frames)
+    ranked = np.argsort(-q_values, axis=1, kind="stable")
+    explain = _Explain(observe, method, ranked[:, 0])
+    maps = explain(network, chosen.frames)
+    weights = _weights(ranked[:, 0], q_values.shape[1])
+    scored = {target: (one.relevance.sum(axis=1), weights[target]) for target, one in maps.items()}
+    beaten = gains(ask, chosen.frames, scored, chosen.starts, chosen.episode, generator, points=points, orders=orders)
+    alternatives = {
+        "action": replace(explain, actions=ranked[:, 1])(network, chosen.frames),
+        "agreement": replace(explain, method=other or _opinion(method))(network, chosen.frames),
+    }
+    checks = chain(
+        _randomised(network, chosen, explain, maps, int(generator.integers(2**31)), stages),
+        (one for check, changed in alternatives.items() for one in _alike(check, maps, changed)),
+        _shifted(network, chosen, explain, maps),
+        _placed(maps, chosen),
+        (("conservation", target, one.conservation) for target, one in maps.items()),
+        (one for target, gain in beaten.items() for one in _gained(target, gain)),
+    )
+    return {f"{check}_{target}": value for check, target, value in checks}
+
+
+@dataclass(frozen=True)
+class _Map:
+    """The relevance of one target on the sample's frames, and what was explained."""
+
+    relevance: Float[np.ndarray, "probe stack y x"]
+    score: Float[np.ndarray, " probe"]
+
+    def parts(self) -> Float[np.ndarray, "probe y x"]:
+        """The relevance summed over the stack, up to a positive factor as a part of the score."""
+        signs: Float[np.ndarray, " probe"] = np.where(self.score < 0, -1, 1).astype(self.relevance.dtype)
+        return self.relevance.sum(axis=1) * signs[:, None, None]
+
+    @property
+    def conservation(self) -> float:
+        """Sum of relevance / sum of scores."""
+        total = float(self.score.sum())
+        return float(self.relevance.sum()) / total if total else math.nan
+
+
+@dataclass(frozen=True)
+class _Explain:
+    """The relevance for given actions of given frames, whichever action a network that is asked likes best."""
+
+    observe: Observe
+    method: Any
+    actions: Int[np.ndarray, " probe"]
+
+    def __call__(self, network: Network, frames: UInt8[np.ndarray, "probe stack y x"]) -> "Maps":
+        observations = self.observe(torch.from_numpy(frames).to(device_of(network)))
+        asked = _OfAction(network, torch.from_numpy(self.actions).to(observations.device))
+        names = ("action=0", "action=1")
+        explained = explain_targets(asked, observations, names, self.method, batch_size=len(frames))
+        return {
+            target: _Map(numbers(explained[name].relevance), numbers(explained[name].score))
+            for target, name in zip(TARGETS, names, strict=True)
+        }
+
+
+Maps = Mapping[str, _Map]
+
+
+@dataclass(frozen=True)
+class _OfAction:
+    """A network's Q of one action per observation, and the contrast of that action to the others."""
+
+    network: Network
+    actions: Int[Tensor, " probe"]
+
+    def __call__(self, observations: Tensor) -> Float[Tensor, "probe 2"]:
+        q_values = next(iter(tensors_in(self.network(observations))))
+        own = q_values.gather(1, self.actions[: len(q_values), None]).squeeze(1)
+        return torch.stack([own, own - (q_values.sum(1) - own) / (q_values.shape[1] - 1)], 1)
+
+
+def _asking(network: Network, observe: Observe, *, batch_size: int = 64) -> Ask:
+    """The Q-values of frames as the network acts in evaluation, in passes that leave no trace on it."""
+
+    def ask(frames: UInt8[np.ndarray, "copy stack y x"]) -> Float[np.ndarray, "copy action"]:
+        parts = [_q_values(network, observe(part)) for part in _batches(frames, device_of(network), batch_size)]
+        return np.concatenate(parts)
+
+    return ask
+
+
+def _batches(frames: UInt8[np.ndarray, "copy stack y x"], device: torch.device, size: int) -> tuple[Tensor, ...]:
+    return torch.split(torch.from_numpy(np.ascontiguousarray(frames)).to(device), size)
+
+
+def _q_values(network: Network, observations: Tensor) -> Float[np.ndarray, "copy action"]:
+    interception = Interception(observations, None)
+    with torch.inference_mode(mode=False), torch.no_grad(), interception:
+        outputs = network(interception.observations)
+    return numbers(next(iter(tensors_in(outputs))))
+
+
+def _weights(best: Int[np.ndarray, " probe"], actions: int) -> dict[str, Float[np.ndarray, "probe action"]]:
+    """How much each action's Q counts in each target's score."""
+    greedy = np.eye(actions)[best]
+    return {"greedy": greedy, "contrast": greedy - (1 - greedy) / (actions - 1)}
+
+
+def _opinion(method: Any) -> str:
+    return "epsilon_gamma_box" if method == "epsilon_plus" else "epsilon_plus"
+
+
+def _alike(check: str, maps: Maps, changed: Maps) -> Iterator[Check]:
+    for target, one in maps.items():
+        yield check, target, _mean(spearman(one.parts(), changed[target].parts()))
+
+
+def _randomised(
+    network: Network, chosen: Sample, explain: _Explain, maps: Maps, seed: int, stages: int
+) -> Iterator[Check]:
+    """Nothing for a plain function, whose layers nobody can draw anew."""
+    if not isinstance(network, nn.Module):
+        return
+    example = explain.observe(torch.from_numpy(chosen.frames[:1]).to(device_of(network)))
+    for stage, drawn in cascade(network, example, seed, stages=stages):
+        changed = explain(drawn, chosen.frames)
+        yield from _alike(f"randomised_{stage}", maps, changed)
+        for target, one in maps.items():
+            yield f"ssim_{stage}", target, _mean(ssim(one.parts(), changed[target].parts()))
+
+
+def _shifted(network: Network, chosen: Sample, explain: _Explain, maps: Maps) -> Iterator[Check]:
+    """Likeness of the maps where both pictures show the same; the border repeats into what a shift leaves empty."""
+    found: dict[str, list[float]] = {target: [] for target in maps}
+    for down, right in SHIFTS:
+        edges = ((0, 0), (0, 0), (down, 0), (right, 0))
+        height, width = chosen.frames.shape[2:]
+        changed = explain(network, np.pad(chosen.frames, edges, mode="edge")[:, :, :height, :width])
+        for target, one in maps.items():
+            still = one.parts()[:, : height - down, : width - right]
+            found[target].append(_mean(spearman(still, changed[target].parts()[:, down:, right:])))
+    for target, likeness in found.items():
+        yield "shift", target, _mean(np.array(likeness))
+
+
+def _placed(maps: Maps, chosen: Sample) -> Iterator[Check]:
+    for (target, one), (name, mask) in product(maps.items(), chosen.masks.items()):
+        yield f"pointing_{name}", target, _mean(pointing(one.relevance, mask))
+        yield f"mass_{name}", target, _mean(mass(one.relevance, mask))
+        yield f"chance_{name}", target, covered(mask)
+
+
+def _gained(target: str, gain: Gain) -> Iterator[Check]:
+    found = {"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high, **gain.parts}
+    yield from ((check, target, value) for check, value in found.items())
+
+
+def trust(figures: Mapping[str, float], *, dependent: float = 0.9) -> str:
+    """One line for a reader: what the maps depend on and whether they beat chance; empty where nothing was checked.
+
+    `dependent`: maps depend on the Q-head where Spearman falls below this when it is drawn anew. 0.9 is twice as far
+    from 1 as what is known of maps that do not react (0.95 and more). Source: Sixt et al. 2020, arXiv 1912.09818;
+    Huber et al. 2022, arXiv 2101.07312.
+    """
+    if not figures:
+        return ""
+    head, everything = figures.get("randomised_head_greedy", math.nan), figures.get("randomised_all_greedy", math.nan)
+    answer = "cannot tell, it cannot be drawn anew" if math.isnan(head) else "yes" if head < dependent else "no"
+    measured = "" if math.isnan(head) else f" (Spearman {head:.2f} after randomising it, {everything:.2f} after all)"
+    return "; ".join(
+        [
+            f"these maps depend on the Q-head: {answer}{measured}",
+            f"for the value they {_beats(figures, 'greedy')}, for the choice they {_beats(figures, 'contrast')}",
+            *_told(figures),
+        ]
+    )
+
+
+def _beats(figures: Mapping[str, float], target: str) -> str:
+    gain, low, high = (figures.get(f"{name}_{target}", math.nan) for name in ("gain", "gain_low", "gain_high"))
+    interval = f"({low:+.0%} to {high:+.0%})"
+    if low > 0:
+        return f"beat random maps by {gain:.0%} {interval}"
+    return f"have no power: random maps do as well, gain {gain:+.0%} {interval}"
+
+
+def _told(figures: Mapping[str, float]) -> Iterator[str]:
+    if not math.isnan(action := figures.get("action_greedy", math.nan)):
+        yield f"the second-best action's maps are {action:.2f} alike"
+    if not math.isnan(hits := figures.get("pointing_moving_greedy", math.nan)):
+        yield f"the peak lies on a moving object in {hits:.0%} of frames (chance {figures['chance_moving_greedy']:.0%})"
+
+
+def _mean(values: Float[np.ndarray, " value"]) -> float:
+    """The mean of what could be measured; NaN where nothing could."""
+    measured = values[~np.isnan(values)]
+    return float(measured.mean()) if len(measured) else math.nan
+
+
+def device_of(network: Network) -> torch.device:
+    """Where the network's weights are; a plain function's are taken to be on the processor."""
+    weights = network.parameters() if isinstance(network, nn.Module) else iter(())
+    return next((weight.device for weight in weights), torch.device("cpu"))
+
+
+def numbers(values: Tensor) -> Float[np.ndarray, "..."]:
+    """The tensor as an array of float32."""
+    return np.ascontiguousarray(values.detach().float().cpu().numpy())
