@@ -57,9 +57,9 @@ class Config:
     train_every: int = option(0, "steps per gradient step (default: 2, from a million steps 4 as in the paper)")
     learning_starts: int = option(0, "steps played before learning (default: steps/20, at most 50,000)")
     replay: int = option(0, "frames kept, 7 kB each (default: the steps, at most 1,000,000)")
-    target_every: int = option(0, "steps between copies to the target network (default: steps/200 in 100…10,000)")
+    target_every: int = option(0, "steps between copies to the target network (default: steps/80 in 100…10,000)")
     epsilon_last: float = option(0.05, "ε at the end of its linear decay from 1")
-    epsilon_steps: int = option(0, "steps of that decay (default: steps/8, at most 250,000: a million frames)")
+    epsilon_steps: int = option(0, "steps of that decay (default: steps/4, at most 250,000: a million frames)")
     precision: str = option("auto", "fp32, bf16 (autocast), or auto: bf16 where the processor multiplies it natively")
     threads: int = option(0, "threads that share out each batch (default: the cores, at most 4)")
 
@@ -86,8 +86,8 @@ def derived(config: Config) -> Config:
         "train_every": 2 if short else 4,
         "learning_starts": min(steps // 20, 50_000),
         "replay": min(steps, 1_000_000),
-        "target_every": min(max(steps // 200, 100), 10_000),
-        "epsilon_steps": max(min(steps // 8, 250_000), 1),
+        "target_every": min(max(steps // 80, 100), 10_000),
+        "epsilon_steps": max(min(steps // 4, 250_000), 1),
         "threads": min(os.cpu_count() or 1, 4),
     }
     filled: dict[str, Any] = {name: getattr(config, name) or value for name, value in defaults.items()}

@@ -69,6 +69,7 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     explain.add_argument(
         "--divisor", type=float, default=255.0, help="what the training divides pixels by (default: 255)"
     )
+    explain.add_argument("--validity", action="store_true", help="check how far the maps can be trusted, too")
     explain.add_argument("--logdir", type=Path, metavar="DIR", help="write scalars and clips for TensorBoard here too")
     explain.add_argument("--json", action="store_true", help="one JSON object a line per checkpoint")
     explain.set_defaults(run=_explain)
@@ -110,6 +111,7 @@ def _explain(options: argparse.Namespace) -> int:
         method=options.method,
         divisor=options.divisor,
         logdir=options.logdir,
+        judge=options.validity,
     )
     _print_json(reports, options.target) if options.json else _print_tables(reports, options.target)
     return 0
@@ -128,8 +130,8 @@ def _print_tables(reports: Iterator[Report], target: str) -> None:
         for cells in report.rows(target):
             table.add_row(*cells)
         console.print(table)
-        for finding in report.findings:
-            console.print(finding.text, highlight=False)
+        for line in [*(finding.text for finding in report.findings), *([report.trust] if report.trust else [])]:
+            console.print(line, highlight=False)
 
 
 def _record(options: argparse.Namespace) -> int:

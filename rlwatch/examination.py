@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from rlwatch.measures.relevance import (
     target_relevance,
 )
 from rlwatch.report import Finding, Report
+from rlwatch.trust import Sample, device_of, numbers, sample, trust, validity
 
 Network = Callable[[Tensor], Any]
 
@@ -68,7 +70,7 @@ class Examination:
 
     def __post_init__(self) -> None:
         self.objects = pixels(self.probe.masks(dilation=self.dilation))
-        frames = torch.from_numpy(self.probe.observations()).to(_device(self.network))
+        frames = torch.from_numpy(self.probe.observations()).to(device_of(self.network))
         self.observe = self.observe or fit(self.network, frames[:2])
         self._observations = self.observe(frames)
         self._check(self._explain(self.network, self._observations[:2]))
@@ -83,7 +85,7 @@ class Examination:
             explained = self._explain(untrained(self.network, self.seed + twin), self._observations)
             for target, one in explained.items():
                 generator = np.random.default_rng(self.seed)
-                relevance = _numpy(one.relevance)
+                relevance = numbers(one.relevance)
                 drawn[target].append(object_relevance(relevance, self.objects, self.probe.episode, generator))
         self.baseline = {target: _merged(twins) for target, twins in drawn.items()}
 
@@ -100,9 +102,9 @@ class Examination:
         self._check(explained)
         with _timed(cost, "measure"):
             targets = self._measure(explained)
-            q_values = _numpy(explained["greedy"].q_values)
+            q_values = numbers(explained["greedy"].q_values)
             q = q_statistics(q_values, None if self.maps is None else self.maps.q_values)
-        self.maps = Maps(q_values, {target: _numpy(one.relevance) for target, one in explained.items()})
+        self.maps = Maps(q_values, {target: numbers(one.relevance) for target, one in explained.items()})
         self._remember(step, targets)
         return Report(
             step=step,
@@ -117,6 +119,22 @@ class Examination:
             returns=float(returns),
             cost=cost,
         )
+
+    def judged(self, report: Report, *, network: Network | None = None) -> Report:
+        """The report with the checks on its maps, which cost several times as much as all the rest.
+
+        Raises: as `report` does; TypeError when the network cannot be copied.
+        """
+        assert self.observe is not None  # noqa: S101 - __post_init__ has set it
+        cost = dict(report.cost)
+        with _timed(cost, "validity"):
+            generator = np.random.default_rng(self.seed)
+            figures = validity(network or self.network, self._sample, self.observe, generator, method=self.method)
+        return replace(report, validity=figures, trust=trust(figures), cost=cost)
+
+    @cached_property
+    def _sample(self) -> Sample:
+        return sample(self.probe, self.objects)
 
     def _explain(self, network: Network, observations: Tensor) -> dict[str, Explanation]:
         return explain_targets(network, observations, targets=TARGETS, method=self.method)
@@ -134,8 +152,8 @@ class Examination:
         before = {} if self.maps is None else self.maps.relevance
         return {
             target: target_relevance(
-                _numpy(one.relevance),
-                _numpy(one.score),
+                numbers(one.relevance),
+                numbers(one.score),
                 self.objects,
                 self.probe.episode,
                 np.random.default_rng(self.seed),
@@ -158,16 +176,6 @@ class Examination:
             for spell in spells(history, threshold(baseline)):
                 text = sentence(name, target, spell, self._steps, history, baseline)
                 yield Finding(self._steps[spell.start], target, name, text)
-
-
-def _device(network: Network) -> torch.device:
-    if isinstance(network, nn.Module):
-        return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    return torch.device("cpu")
-
-
-def _numpy(values: Tensor) -> Float[np.ndarray, "..."]:
-    return np.ascontiguousarray(values.detach().float().cpu().numpy())
 
 
 def _merged(twins: list[dict[str, ObjectRelevance]]) -> dict[str, ObjectRelevance]:

@@ -26,8 +26,11 @@ def explain_checkpoints(
     method: str = "epsilon_gamma_box",
     divisor: float = 255.0,
     logdir: Path | None = None,
+    judge: bool = False,
 ) -> Iterator[Report]:
     """One Report a checkpoint, by step, as soon as it is made; findings compare it with those before.
+
+    `judge`: check how far the maps can be trusted too, at about three times the cost.
 
     Raises: ValueError, FileNotFoundError when a file, the probe or the method is not what it must be.
     """
@@ -43,6 +46,7 @@ def explain_checkpoints(
     for file in files:
         saved = checkpoints.load(file, divisor=divisor)
         report = examination.report(saved.step, network=saved.network, checkpoint=str(file), returns=saved.returns)
+        report = examination.judged(report, network=saved.network) if judge else report
         if writer is not None and examination.maps is not None:
             writer.checkpoint(report, clips.draw(report, examination.maps))
         yield report

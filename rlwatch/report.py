@@ -29,6 +29,7 @@ class Report:
     `targets`: the statistics per target. `untrained`: the objects' statistics with random weights, the baseline.
     `returns`: mean return that the training told last, NaN when it told none. `cost`: seconds per part of the work,
     and `fraction`, the monitor's share of the wall clock so far. `notes`: what a reader must know to trust the maps.
+    `validity`: the figures of the checks on the maps by name, empty where they were not made; `trust`: what these say.
     """
 
     step: int
@@ -41,6 +42,8 @@ class Report:
     untrained: Mapping[str, Mapping[str, ObjectRelevance]] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+    validity: Mapping[str, float] = field(default_factory=dict)
+    trust: str = ""
     returns: float = math.nan
     cost: Mapping[str, float] = field(default_factory=dict)
 
@@ -48,6 +51,7 @@ class Report:
         """Tag to value, for every number of this checkpoint that a curve can show; NaN where nothing was measured."""
         tags = {f"rlwatch/q/{name}": value for name, value in asdict(self.q).items()}
         tags |= {f"rlwatch/cost/{name}": value for name, value in self.cost.items()}
+        tags |= {f"rlwatch/validity/{check}": value for check, value in self.validity.items()}
         for target, measured in self.targets.items():
             tags |= _target_scalars(target, measured)
         for target, objects in self.untrained.items():
@@ -58,6 +62,7 @@ class Report:
         """The checkpoint in words: findings, then a table of objects per target; what TensorBoard's Text tab shows."""
         lines = [f"**step {self.step:,}**" + ("" if math.isnan(self.returns) else f", return {self.returns:.1f}"), ""]
         lines += [f"- {one.text}" for one in self.findings] or ["- nothing stands above its untrained baseline yet"]
+        lines += [f"- trust: {self.trust}"] if self.trust else []
         lines += [f"- note: {note}" for note in self.notes]
         for target in self.targets:
             lines += [
@@ -108,6 +113,8 @@ class Report:
             "untrained": untrained,
             "findings": [asdict(finding) for finding in self.findings],
             "notes": list(self.notes),
+            "validity": dict(self.validity),
+            "trust": self.trust,
             "returns": self.returns,
             "cost": dict(self.cost),
         }

@@ -12,19 +12,23 @@ class Schedule:
     `total_steps`: how long the training will be, where it is known: then the first and the last checkpoint are paid for
     in advance and the others stand at equal distances. Where it is not, a checkpoint is due when the time spent and the
     next one's price fit the budget of the time gone by. `every`: a fixed distance in steps instead of a budget.
-    `shortest`: no two checkpoints stand closer than this part of the training.
+    `shortest`: no two checkpoints stand closer than this part of the training. `rest`: the part of the budget that
+    costly measures may take between the first and the last checkpoint, which always get them.
     """
 
     budget: float = 0.01
     total_steps: int | None = None
     every: int | None = None
     shortest: float = 0.02
+    rest: float = 0.5
     clock: Callable[[], float] = time.monotonic
     spent: float = 0.0
     _began: float = field(init=False)
     _first_step: int | None = None
     _last_step: int = 0
     _price: float = 0.0
+    _costly_spent: float = 0.0
+    _costly_price: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.budget <= 1:
@@ -49,6 +53,17 @@ class Schedule:
         if recurring:
             self._price = seconds
 
+    def pay_costly(self, seconds: float) -> None:
+        """Book what the costly measures of a checkpoint took; 0 where it got none."""
+        self.spent += seconds
+        self._costly_spent += seconds
+        self._costly_price = seconds or self._costly_price
+
+    def room(self) -> bool:
+        """Whether costly measures fit in now, and again at the last checkpoint."""
+        wanted = self._costly_spent + 2 * self._costly_price
+        return wanted <= self.rest * self.budget * (self.clock() - self._began)
+
     def due(self, step: int) -> bool:
         """Whether a checkpoint should be made at this step; the first call's is."""
         if self._first_step is None:
@@ -57,7 +72,8 @@ class Schedule:
         if self.every is not None:
             return gone >= self.every
         if self.total_steps is None:
-            return gone > 0 and self.spent + self._price <= self.budget * (self.clock() - self._began)
+            wanted = self.spent + self._price + self._costly_price * (1 + self.room())
+            return gone > 0 and wanted <= self.budget * (self.clock() - self._began)
         return gone >= max(self.shortest * self.total_steps, self._distance(step, self._first_step))
 
     def _distance(self, step: int, first_step: int) -> float:
@@ -67,5 +83,6 @@ class Schedule:
         if left <= 0 or done <= 0:
             return float("inf")
         expected = (self.clock() - self._began) * (left + done) / done
-        affordable = (self.budget * expected - self.spent - self._price) / max(self._price, 1e-9)
+        left_over = self.budget * expected - self.spent - self._price - self._costly_price
+        affordable = left_over / max(self._price, 1e-9)
         return left / affordable if affordable > 0 else float("inf")

@@ -96,8 +96,10 @@ class Watch:
         self._returns = float(value)
 
     def finish(self, step: int) -> Report | None:
-        """The last checkpoint, with everything; None when this step has one already."""
-        return None if self._last is not None and self._last.step >= step else self._checkpoint(step)
+        """The last checkpoint, with everything; None when this step has had one with everything."""
+        if self._last is None or self._last.step < step:
+            return self._checkpoint(step, last=True)
+        return None if self._last.validity else self._complete(self._last)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -124,22 +126,47 @@ class Watch:
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
             self._note_fault(error, "closing its log")
 
-    def _checkpoint(self, step: int) -> Report | None:
+    def _checkpoint(self, step: int, *, last: bool = False) -> Report | None:
         began = time.perf_counter()
         once = 0.0
         try:
             with _untouched_generators():
                 once = self._first_time(began)
                 report = self._examination.report(step, returns=self._returns)
+                if last or self._last is None or self._schedule.room():
+                    report = self._judged(report)
                 self._write(report)
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
             self._note_fault(error, f"step {step:,}")
             report = None
         spent = time.perf_counter() - began
-        self._schedule.pay(step, spent - once)
+        costly = report.cost.get("validity", 0.0) if report else 0.0
+        self._schedule.pay(step, spent - once - costly)
         self._schedule.pay(step, once, recurring=False)
+        self._schedule.pay_costly(costly)
         self._last = report or self._last
         return report
+
+    def _judged(self, report: Report) -> Report:
+        """The report with the costly checks on its maps, without them where they fail."""
+        try:
+            return self._examination.judged(report)
+        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
+            self._note_fault(error, f"step {report.step:,} about the validity of the maps")
+            return report
+
+    def _complete(self, report: Report) -> Report | None:
+        """Add what the last checkpoint lacks; None where it cannot be had."""
+        with _untouched_generators():
+            self._last = self._judged(report)
+        if not self._last.validity:
+            return None
+        self._schedule.pay_costly(self._last.cost["validity"])
+        try:
+            self._writer.checkpoint(self._last, {})
+        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
+            self._note_fault(error, f"step {report.step:,}")
+        return self._last
 
     def _first_time(self, began: float) -> float:
         """Measure the baseline and lay out the dashboard before the first report; the seconds that this took."""

@@ -243,7 +243,7 @@ def test_losing_a_life_ends_an_episode_but_not_the_game_and_fire_follows(tmp_pat
 
 def test_schedules_shrink_with_short_runs_and_are_the_papers_in_long_ones(tmp_path):
     short, long = (derived(Config(steps=steps, logdir=str(tmp_path))) for steps in (40_000, 12_500_000))
-    assert (short.learning_starts, short.replay, short.target_every, short.epsilon_steps) == (2000, 40_000, 200, 5000)
+    assert (short.learning_starts, short.replay, short.target_every, short.epsilon_steps) == (2000, 40_000, 500, 10_000)
     assert (long.learning_starts, long.replay, long.target_every) == (50_000, 1_000_000, 10_000)
     assert long.epsilon_steps == 250_000
     assert (short.train_every, long.train_every) == (2, 4)

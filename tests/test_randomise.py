@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from rlwatch.attribution.randomise import untrained
+from rlwatch.attribution.randomise import cascade, untrained
+from tests.fixtures.networks import Dueling, Functional, Nature, Noisy, Residual, build, observations
 
 
 class Scaled(nn.Module):
@@ -41,3 +42,72 @@ def test_a_network_that_cannot_be_copied_is_refused():
     network.generator = (value for value in ())
     with pytest.raises(TypeError, match="must be copyable"):
         untrained(network, seed=0)
+
+
+def weights_of(network):
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def drawn_anew(network, example, **settings):
+    """For each stage, the names of the tensors that differ from the network's."""
+    before = weights_of(network)
+    return {
+        stage: {name for name, value in fresh.state_dict().items() if not torch.equal(value, before[name])}
+        for stage, fresh in cascade(network, example, 0, **settings)
+    }
+
+
+FRAMES = observations(1)
+
+
+def test_layers_are_drawn_anew_from_the_output_down_and_stay_so():
+    network = build(Nature)
+    stages = drawn_anew(network, FRAMES)
+    head, dense, late, early = ({f"{layer}.weight", f"{layer}.bias"} for layer in (7, 5, 2, 0))
+    assert list(stages) == ["head", "top2", "top3", "all"]
+    assert stages["head"] == head
+    assert stages["top2"] == head | dense
+    assert stages["top3"] == head | dense | late
+    assert stages["all"] == head | dense | late | early
+
+
+def test_both_last_layers_of_a_dueling_network_are_its_head():
+    stages = drawn_anew(build(Dueling), FRAMES)
+    last = {f"{stream}.1.{part}" for stream in ("value", "advantage") for part in ("weight", "bias")}
+    assert stages["head"] == last
+
+
+def test_layers_that_are_not_called_as_modules_stand_in_the_order_in_which_they_were_made():
+    assert drawn_anew(build(Functional), FRAMES)["head"] == {"7.weight", "7.bias"}
+
+
+def test_many_layers_are_drawn_in_as_many_stages_as_asked_for():
+    stages = drawn_anew(build(Residual), FRAMES, stages=3)
+    assert list(stages) == ["head", "top4", "all"]
+    assert len(stages["all"]) == len(build(Residual).state_dict())
+
+
+def test_the_cascade_leaves_the_network_and_the_global_generator_alone():
+    network = build(Noisy).train()
+    before, state = weights_of(network), torch.get_rng_state()
+    first, again = (weights_of(list(cascade(network, FRAMES, 3))[-1][1]) for _ in range(2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert network.training
+    drawn = next(cascade(network, FRAMES, 3))[1]
+    assert not any(module._forward_hooks for either in (network, drawn) for module in either.modules())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_frozen_networks_are_drawn_too_and_stay_frozen():
+    network = build(Nature).requires_grad_(requires_grad=False)
+    assert len(drawn_anew(network, FRAMES)) == 4
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_a_network_without_parameters_and_no_stages_are_refused():
+    with pytest.raises(ValueError, match="got none in Flatten"):
+        list(cascade(nn.Flatten(), FRAMES, 0))
+    with pytest.raises(ValueError, match="at least 1"):
+        list(cascade(nn.Linear(2, 2), FRAMES, 0, stages=0))

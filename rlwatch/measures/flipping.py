@@ -1,6 +1,6 @@
 """Pixel flipping: does the score fall sooner when the pixels that a map calls relevant go first?"""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -84,7 +84,8 @@ def _sizes(pixels: int, step: int, points: int) -> Int[np.ndarray, " point"]:
     multiples = (
         np.unique(np.geomspace(1, steps, points).round().astype(int)) if points < steps else np.arange(steps) + 1
     )
-    return np.minimum(np.concatenate([[0], multiples]) * step, pixels)
+    sizes: Int[np.ndarray, " point"] = np.minimum(np.concatenate([[0], multiples]) * step, pixels)
+    return sizes
 
 
 def _places(values: Float[np.ndarray, "probe y x"]) -> Order:
@@ -102,20 +103,15 @@ def _curves(
     sizes: Int[np.ndarray, " point"],
     direction: str,
 ) -> Float[np.ndarray, "probe point action"]:
-    """The Q-values while more and more pixels are flipped; the copies of one frame are asked about together."""
-    return np.stack([ask(copies) for copies in _copies(frames, order, start, sizes, direction)])
-
-
-def _copies(
-    frames: UInt8[np.ndarray, "probe stack y x"],
-    order: Order,
-    start: UInt8[np.ndarray, "y x"],
-    sizes: Int[np.ndarray, " point"],
-    direction: str,
-) -> Iterator[UInt8[np.ndarray, "point stack y x"]]:
-    for frame, places in zip(frames, order, strict=True):
-        flipped = (places < sizes[:, None, None])[:, None]
-        yield np.where(flipped == (direction == "deletion"), start, frame)
+    """The Q-values while more and more pixels are flipped; about 64 copies are made and asked about at a time."""
+    together = max(64 // len(sizes), 1)
+    asked = []
+    for begin in range(0, len(frames), together):
+        some = slice(begin, begin + together)
+        flipped = order[some, None, None] < sizes[:, None, None, None]
+        copies = np.where(flipped == (direction == "deletion"), start, frames[some, None])
+        asked.append(ask(copies.reshape(-1, *frames.shape[1:])))
+    return np.concatenate(asked).reshape(len(frames), len(sizes), -1)
 
 
 def _gain(

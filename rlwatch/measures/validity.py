@@ -54,10 +54,12 @@ def _to_unit(maps: Map) -> Map:
     return unit
 
 
-def _windows(maps: Map, window: int) -> Map:
+def _windows(maps: Map, window: int) -> Float[np.ndarray, "probe row column"]:
     """The mean of every window that lies inside the map."""
     edge = window // 2
-    means: Map = uniform_filter(maps, size=(0, window, window))[:, edge : -edge or None, edge : -edge or None]
+    means: Float[np.ndarray, "probe row column"] = uniform_filter(maps, size=(0, window, window))[
+        :, edge : -edge or None, edge : -edge or None
+    ]
     return means
 
 
@@ -71,7 +73,7 @@ def pointing(
     Source: Zhang et al. 2016, doi 10.1007/978-3-319-46493-0_33.
     """
     flat, inside = relevance.reshape(len(relevance), -1), mask.reshape(len(mask), -1)
-    hit = inside[np.arange(len(flat)), flat.argmax(axis=1)].astype(np.float64)
+    hit: Float[np.ndarray, " probe"] = inside[np.arange(len(flat)), flat.argmax(axis=1)].astype(np.float64)
     hit[~inside.any(axis=1) | (flat.max(axis=1) <= 0)] = np.nan
     return hit
 
@@ -86,8 +88,7 @@ def mass(
     positive = np.maximum(relevance, 0).reshape(len(relevance), -1).astype(np.float64)
     inside = mask.reshape(len(mask), -1)
     total = np.where(inside.any(axis=1), positive.sum(axis=1), 0)
-    part: Float[np.ndarray, " probe"] = (positive * inside).sum(axis=1)
-    return _ratio(part, total)
+    return _ratio((positive * inside).sum(axis=1), total)
 
 
 def covered(mask: Bool[np.ndarray, "probe stack y x"]) -> float:

@@ -44,6 +44,25 @@ _PLAIN = {
     "q/churn": "Part of the probe's frames whose best action changed since the checkpoint before. 0: none, 1: all",
     "cost/fraction": "Part of the wall clock that the monitor has taken so far. 0.01: one percent",
 }
+_CHECKS = {  # the longest beginning of a name that is here describes it
+    "randomised": "Rank correlation with the maps of the network whose layers are drawn anew from the output down to "
+    "{part}. 1: the maps do not depend on these layers, 0: unrelated, -1: reversed. Source: Adebayo et al. 2018",
+    "ssim": "Structural similarity with the maps of the network whose layers are drawn anew from the output down to "
+    "{part}. 1: the maps do not depend on these layers. Source: Adebayo et al. 2018",
+    "action": "Rank correlation with the maps of the second-best action. 1: the maps do not depend on the action",
+    "shift": "Rank correlation with the maps of the picture moved by one pixel, moved back. 1: the maps move along",
+    "agreement": "Rank correlation with the maps of another composite. 1: both say the same, 0: unrelated",
+    "conservation": "Sum of relevance divided by the sum of what is explained. 1: the maps tell all of it",
+    "gain": "By how much flipping pixels in the maps' order beats random orders, as a part of how far the score moves. "
+    "0: no better than chance, 1: at once",
+    "gain_low": "Lower end of the 95 % interval of the gain, by bootstrap over episodes. Not above 0: no power",
+    "gain_high": "Upper end of the 95 % interval of the gain, by bootstrap over episodes",
+    "deletion": "Gain over random orders where pixels are replaced by those of the start: {part}. 0: as by chance",
+    "insertion": "Gain over random orders where pixels are brought back into the start: {part}. 0: as by chance",
+    "pointing": "Part of the frames whose most relevant pixel lies on what moves: {part}. Compare with its chance",
+    "mass": "Part of the positive relevance that lies on what moves: {part}. Compare with its chance",
+    "chance": "Part of the picture that is what moves: {part}. Pointing and mass of a map that knows nothing",
+}
 _FAMILIES = {
     "cost": "Seconds of wall clock that this part of the monitor took at this checkpoint",
     "causal": "Change of the Q-values when {name} is changed in the emulator or painted over, in Q units. 0: no effect",
@@ -59,12 +78,23 @@ def description(tag: str) -> str:
     family, *middle, name = path
     if f"{family}/{name}" in _PLAIN and not middle:
         return _PLAIN[f"{family}/{name}"] + "."
+    if family == "validity":
+        return _check_description(name)
     if family in _FAMILIES:
         return _FAMILIES[family].format(name=name) + "."
     sentence = _BY_MAP.get(name, "") if family == "map" else _BY_OBJECT.get(family, "").format(name=name)
     if not sentence or not middle:
         return ""
     return f"{sentence}. Explained: {_TARGETS.get(middle[0], middle[0])}."
+
+
+def _check_description(name: str) -> str:
+    check, _, target = name.rpartition("_")
+    known = max((known for known in _CHECKS if f"{check}_".startswith(f"{known}_")), key=len, default="")
+    if not known:
+        return ""
+    part = check.removeprefix(known).removeprefix("_")
+    return f"{_CHECKS[known].format(part=part)}. Explained: {_TARGETS.get(target, target)}."
 
 
 def clip_description(name: str) -> str:
