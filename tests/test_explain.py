@@ -39,10 +39,10 @@ def test_contrast_is_the_map_of_the_best_action_minus_the_mean_of_the_other_maps
 
 @pytest.mark.parametrize("method", METHODS)
 def test_targets_from_one_pass_are_those_of_passes_of_their_own(method):
-    network = build(Nature)
-    together = explain_targets(network, observations(), ("contrast", "greedy"), method)
+    network, few = build(Nature), {"meaningful_perturbation": {"steps": 3}, "lime": {"samples": 50}}.get(method, {})
+    together = explain_targets(network, observations(), ("contrast", "greedy"), method, **few)
     for target, explanation in together.items():
-        assert torch.equal(explanation.relevance, explain(network, observations(), method, target).relevance)
+        assert torch.equal(explanation.relevance, explain(network, observations(), method, target, **few).relevance)
 
 
 def test_targets_share_one_forward_pass():
@@ -141,7 +141,7 @@ def test_a_wrapped_compiled_network_is_explained_by_the_original():
 
 REFUSALS = {
     "unknown method": ({"method": "epsilon_gama_box"}, "epsilon_plus_flat.*did you mean 'epsilon_gamma_box'"),
-    "unknown target": ({"target": "gredy"}, "greedy, contrast, action=k, got 'gredy': did you mean 'greedy'"),
+    "unknown target": ({"target": "gredy"}, "action=k, all, got 'gredy': did you mean 'greedy'"),
     "action out of range": (
         {"target": "action=3"},
         r"3 actions: expected target='action=0' to 'action=2', got 'action=3'",
@@ -243,5 +243,7 @@ def test_outputs_that_are_no_table_of_q_values_are_refused(outputs_of, got):
         explain(lambda frames: outputs_of(network(frames)), observations())
 
 
-def test_the_named_methods_are_the_composites_and_the_gradients():
-    assert (*COMPOSITES, "gradient_x_input", "sensitivity") == METHODS
+def test_the_named_methods_are_the_composites_the_gradients_and_those_that_ask_often():
+    gradients = "gradient_x_input", "sensitivity"
+    perturbing = "occlusion", "greydanus", "sarfa", "lime", "shap", "meaningful_perturbation"
+    assert (*COMPOSITES, *gradients, *perturbing, "simple_taylor", "smoothgrad", "integrated_gradients") == METHODS

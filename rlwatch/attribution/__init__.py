@@ -1,13 +1,21 @@
 """Why a network gives an observation its Q-values: relevance per pixel."""
 
 from rlwatch.attribution.composites import COMPOSITES, Composite
-from rlwatch.attribution.explain import METHODS, Explanation, explain, explain_targets
+from rlwatch.attribution.explain import (
+    METHODS,
+    ActionExplanation,
+    Explanation,
+    explain,
+    explain_actions,
+    explain_targets,
+)
 from rlwatch.attribution.pixel_rules import Flat, WSquare, ZBox
 from rlwatch.attribution.rules import AlphaBeta, Epsilon, Gamma, Pass, Rule, Zero, ZPlus
 
 __all__ = [
     "COMPOSITES",
     "METHODS",
+    "ActionExplanation",
     "AlphaBeta",
     "Composite",
     "Epsilon",
@@ -21,5 +29,6 @@ __all__ = [
     "ZPlus",
     "Zero",
     "explain",
+    "explain_actions",
     "explain_targets",
 ]

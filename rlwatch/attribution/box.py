@@ -37,7 +37,7 @@ def box_of(network: Callable[..., Any], observations: Tensor, low: Bound, high: 
     if extremes is None:
         return None
     black, white_input = torch.split(extremes, len(extremes) // 2)
-    box = _corner(low, black), _corner(high, white_input)
+    box = _one(_corner(low, black)), _one(_corner(high, white_input))
     if told:
         for part in torch.split(observations, CHUNK):
             _check(_first_input(network, part), box)
@@ -48,6 +48,19 @@ def _corner(bound: Bound, default: Tensor) -> Tensor:
     if bound is None:
         return default
     return torch.as_tensor(bound, dtype=default.dtype, device=default.device).expand_as(default)
+
+
+def _one(corner: Tensor) -> Tensor:
+    """The corner of one row, where a layer reads several rows of one observation (frames one by one) and all agree.
+
+    Raises: ValueError: they do not.
+    """
+    if (corner != corner[:1]).any():
+        raise ValueError(
+            "the first layer reads several rows of each observation and sees black or white differently in each, so "
+            "zB has no box: give another composite, such as method='epsilon_plus'"
+        )
+    return corner[:1]
 
 
 def _first_input(network: Callable[..., Any], observations: Tensor) -> Tensor | None:

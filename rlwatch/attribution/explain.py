@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, overload
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from rlwatch.attribution.box import Bound, box_of
-from rlwatch.attribution.composites import COMPOSITES
-from rlwatch.attribution.gradient import GRADIENT_METHODS, GradientMethod, gradient_x_input
-from rlwatch.attribution.lrp import Interception, RuleOf
-from rlwatch.attribution.operations import tensors_in
-from rlwatch.attribution.signals import BoxOf
-from rlwatch.attribution.targets import Score, target_named, unknown
+from rlwatch.attribution.box import Bound
+from rlwatch.attribution.methods import CONSERVING, METHODS
+from rlwatch.attribution.passes import Network, run
+from rlwatch.attribution.request import Answer, Method, Observations, Request, quiet, request
+from rlwatch.attribution.targets import Target, action, target_named
 
-Network = Callable[..., Any]
-Observations = Tensor | npt.NDArray[np.generic]
-Picture = Float[Tensor, "probe stack y x"]
+__all__ = ["METHODS", "ActionExplanation", "Explanation", "explain", "explain_actions", "explain_targets"]
 
-METHODS = (*COMPOSITES, *GRADIENT_METHODS)
+ALL = "all"
+MAPS = 300
+"""Maps of a part of `explain_actions`: 34 MB of 4×84×84 pixels, twice while they are joined; fewer cost more each."""
 
 
 @dataclass(frozen=True)
@@ -34,180 +29,186 @@ class Explanation:
 
     `relevance` is signed, in Q units, at the input of the first layer, stack oldest first. `score` is what was
     explained: Q of the best action, the contrast, and so on. `absorbed` is what the sum of a map lacks to the score
-    (biases take it); NaN for `sensitivity`, whose maps add up to nothing.
+    (biases take it, or the baseline has it); NaN where a method's maps add up to nothing. `fallback` is empty, or says
+    why the map was made by `method` instead of by the one that was asked for.
     """
 
     q_values: Float[Tensor, "probe action"]
-    relevance: Picture
+    relevance: Float[Tensor, "probe stack y x"]
     score: Float[Tensor, " probe"]
     absorbed: Float[Tensor, " probe"]
     method: str
     target: str
+    fallback: str = ""
+
+
+@dataclass(frozen=True)
+class ActionExplanation:
+    """What the Q-value of every action rests on; the score is `q_values`, the rest as in `Explanation`."""
+
+    q_values: Float[Tensor, "probe action"]
+    relevance: Float[Tensor, "probe action stack y x"]
+    absorbed: Float[Tensor, "probe action"]
+    method: str
+    target: str = field(default=ALL, init=False)
+    fallback: str = ""
+
+
+@overload
+def explain(
+    network: Network, observations: Observations, method: Method = ..., *, target: Literal["all"], **settings: Any
+) -> ActionExplanation: ...
+
+
+@overload
+def explain(
+    network: Network, observations: Observations, method: Method = ..., target: str = ..., **settings: Any
+) -> Explanation: ...
 
 
 def explain(
     network: Network,
     observations: Observations,
-    method: str | RuleOf = "epsilon_gamma_box",
+    method: Method = "epsilon_gamma_box",
     target: str = "greedy",
-    *,
-    low: Bound = None,
-    high: Bound = None,
-    batch_size: int = 64,
-) -> Explanation:
-    """The relevance of every pixel for `target`; see `explain_targets`."""
-    return explain_targets(network, observations, (target,), method, low=low, high=high, batch_size=batch_size)[target]
+    **settings: Any,
+) -> Explanation | ActionExplanation:
+    """The relevance of every pixel for `target`; `settings` as of `explain_targets`.
+
+    `greedy` is Q of the best action, `contrast` this minus the mean of the others, `action=k` Q of any action; `value`
+    and `advantage` are V and Q − V of the best action in a dueling head. `target="all"` explains the Q-value of every
+    action; `explain_actions` does it in parts where all maps at once are too large.
+
+    Raises: as `explain_targets` does.
+    """
+    if target == ALL:
+        return _all_of(list(explain_actions(network, observations, method, **settings)))
+    return explain_targets(network, observations, (target,), method, **settings)[target]
 
 
 def explain_targets(
     network: Network,
     observations: Observations,
     targets: Sequence[str] = ("greedy", "contrast"),
-    method: str | RuleOf = "epsilon_gamma_box",
+    method: Method = "epsilon_gamma_box",
     *,
     low: Bound = None,
     high: Bound = None,
     batch_size: int = 64,
+    fallback: str | None = None,
+    **options: Any,
 ) -> dict[str, Explanation]:
-    """The relevance of every pixel for each of `targets`, from one forward pass.
+    """The relevance of every pixel for each of `targets`, from one forward pass where the method takes only one.
 
     `network` is what the training calls, unchanged, and stays unchanged; of its outputs the first tensor counts. It is
     explained as it acts in evaluation: dropout off, batch normalisation by its running statistics, sampled noise drawn
-    from an own generator. `method` is a name of `METHODS` or a function from a layer to a rule (`Composite`). `low` and
-    `high` bound the input of the first layer for the rule zB; by default they are what it sees of an all-black and an
-    all-white observation.
+    from an own generator. `method` is a name of `METHODS`, its own keywords among `options`, or a function from a layer
+    to a rule (`Composite`). Pixels are the input of the first layer, and so are the values that a method puts in their
+    place. `low` and `high` bound that input for the rule zB; by default they are what it sees of an all-black and an
+    all-white observation. Where LRP knows no rule for an operation, `fallback` ("gradient_x_input") is used instead,
+    with a RuntimeWarning. A recurrent network reads (probe, time, stack, y, x); time and stack become one axis, oldest
+    first. A network that draws numbers for each row of a batch (IQN) draws others for each changed picture: methods
+    that perturb see that noise, so hand it fixed fractions.
 
     Raises: ValueError: an unknown method or target, no observations, Q-values or relevance that are not finite, pixels
-        outside [low, high]. TypeError: observations of a type that the network does not take. NotImplementedError: the
-        network holds an operation for which LRP knows no rule.
+        outside [low, high]. TypeError: observations of a type that the network does not take, or a keyword that the
+        method does not know. NotImplementedError: the network holds an operation for which LRP knows no rule.
     """
+    if ALL in targets:
+        raise ValueError("explain_targets takes single targets, got 'all': use explain(..., target='all')")
     scores = {target: target_named(target) for target in targets}
-    rule_of, name = _rules(method)
-    network = getattr(network, "_orig_mod", network)
-    observed = _checked(network, observations, batch_size)
-    with torch.inference_mode(mode=False), torch.no_grad(), torch.autocast(observed.device.type, enabled=False):
-        box = cache(partial(box_of, network, observed, low, high))
-        if low is not None or high is not None:
-            box()  # which refuses observations outside of it
-        relevance_of = GRADIENT_METHODS.get(name, gradient_x_input)
-        parts = torch.split(observed, batch_size)
-        chunks = [_chunk(network, part, scores, rule_of, box, relevance_of) for part in parts]
-    q_values, *columns = map(_joined, zip(*chunks, strict=True))
-    maps = zip(scores, columns[::2], columns[1::2], strict=True)
-    return {target: _explanation(q_values, score, relevance, name, target) for target, score, relevance in maps}
+    asked = request(network, observations, method, batch_size, low, high, options)
+    answers = []
+    for start in range(0, len(asked.observed), batch_size):
+        asked, found = _answer(asked, fallback, start, batch_size, scores)
+        answers.append(found)
+    q_values, *columns = map(_joined, zip(*answers, strict=True))
+    pairs = zip(scores, columns[::2], columns[1::2], strict=True)
+    return {target: _explanation(asked, target, q_values, score, relevance) for target, score, relevance in pairs}
 
 
-def _explanation(q_values: Tensor, score: Tensor, relevance: Tensor, method: str, target: str) -> Explanation:
-    total = relevance.sum((1, 2, 3))
-    bad = int(len(total) - total.isfinite().sum())
+def explain_actions(
+    network: Network,
+    observations: Observations,
+    method: Method = "epsilon_gamma_box",
+    *,
+    maps: int = MAPS,
+    fallback: str | None = None,
+    **settings: Any,
+) -> Iterator[ActionExplanation]:
+    """The relevance for the Q-value of every action, part by part of the observations, in their order.
+
+    A part holds about `maps` maps (at least one observation's) and shares one forward pass; beyond the part that is
+    being made nothing is kept, however many observations there are. Methods that ask the network many times ask anew
+    for each action.
+
+    Raises: as `explain_targets` does.
+    """
+    bounds = settings.pop("low", None), settings.pop("high", None)
+    if maps < 1:
+        raise ValueError(f"maps must be at least 1, got {maps}")
+    asked = request(network, observations, method, settings.pop("batch_size", 64), *bounds, settings)
+    scores = _of_each_action(asked)
+    size = max(1, maps // len(scores))
+    for start in range(0, len(asked.observed), size):
+        asked, found = _answer(asked, fallback, start, size, scores)
+        yield _of_actions(asked, found)
+
+
+def _answer(
+    asked: Request, fallback: str | None, start: int, size: int, targets: dict[str, Target]
+) -> tuple[Request, Answer]:
+    """The request, or the one that it has fallen back to, and what was found."""
+    if fallback not in {None, "gradient_x_input"}:
+        raise ValueError(f"expected as fallback 'gradient_x_input' or None, got {fallback!r}")
+    try:
+        return asked, asked.part(start, size, targets)
+    except NotImplementedError as refusal:
+        if fallback is None or start or asked.method == fallback:
+            raise
+        asked = asked.by_gradient(refusal)
+        return asked, asked.part(start, size, targets)
+
+
+def _explanation(asked: Request, target: str, q_values: Tensor, score: Tensor, relevance: Tensor) -> Explanation:
+    absorbed = _absorbed(asked, target, score, relevance)
+    return Explanation(q_values, relevance, score, absorbed, asked.method, target, asked.fallback)
+
+
+def _of_actions(asked: Request, found: Answer) -> ActionExplanation:
+    q_values, relevance = found[0], torch.stack(found[2::2], 1)
+    absorbed = _absorbed(asked, ALL, q_values, relevance)
+    return ActionExplanation(q_values, relevance, absorbed, asked.method, asked.fallback)
+
+
+def _absorbed(asked: Request, target: str, score: Tensor, relevance: Tensor) -> Tensor:
+    """Score − sum of the map, or NaN.
+
+    Raises: ValueError: relevance is not finite.
+    """
+    total = relevance.sum((-3, -2, -1))
+    bad = int((~total.isfinite()).view(len(total), -1).any(1).sum())
     if bad:
         raise ValueError(
-            f"the relevance of {bad} of {len(total)} observations is not finite (method {method!r}, target "
+            f"the relevance of {bad} of {len(total)} observations is not finite (method {asked.method!r}, target "
             f"{target!r}): expected finite numbers; check the weights for very large values"
         )
-    absorbed = torch.full_like(score, torch.nan) if method == "sensitivity" else score - total
-    return Explanation(q_values, relevance, score, absorbed, method, target)
+    conserving = asked.rule_of is not None or asked.method in CONSERVING
+    return score - total if conserving else torch.full_like(score, torch.nan)
+
+
+def _of_each_action(asked: Request) -> dict[str, Target]:
+    with quiet(asked.observed.device.type):
+        actions = run(asked.network, asked.observed[:1]).q_values.shape[1]
+    return {f"action={index}": Target(action(index)) for index in range(actions)}
+
+
+def _all_of(parts: list[ActionExplanation]) -> ActionExplanation:
+    q_values, relevance, absorbed = (
+        _joined([getattr(part, name) for part in parts]) for name in ("q_values", "relevance", "absorbed")
+    )
+    return ActionExplanation(q_values, relevance, absorbed, parts[0].method, parts[0].fallback)
 
 
 def _joined(chunks: Sequence[Tensor]) -> Tensor:
     return chunks[0] if len(chunks) == 1 else torch.cat(list(chunks))
-
-
-def _rules(method: str | RuleOf) -> tuple[RuleOf | None, str]:
-    if callable(method):
-        return method, getattr(method, "__name__", repr(method))
-    if method not in METHODS:
-        raise ValueError(unknown("method", method, list(METHODS)))
-    return COMPOSITES.get(method), method
-
-
-def _checked(network: Network, observations: Observations, batch_size: int) -> Tensor:
-    """The observations as a tensor; an array goes to the device of the network's weights."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if not isinstance(observations, Tensor):
-        array = np.ascontiguousarray(observations)
-        weights = network.parameters() if isinstance(network, nn.Module) else iter(())
-        device = next((weight.device for weight in weights), None)
-        observations = torch.tensor(array, device=device)
-    if not observations.numel():
-        raise ValueError(f"expected at least one observation, got shape {tuple(observations.shape)}")
-    if observations.is_floating_point() and not all(extreme.isfinite() for extreme in observations.aminmax()):
-        raise ValueError("observations must be finite, got NaN or infinity")
-    return observations
-
-
-def _chunk(
-    network: Network,
-    chunk: Tensor,
-    scores: dict[str, Score],
-    rule_of: RuleOf | None,
-    box: BoxOf,
-    relevance_of: GradientMethod,
-) -> list[Tensor]:
-    """Q-values, then score and relevance of each target."""
-    interception = Interception(chunk, rule_of, box)
-    with torch.enable_grad(), interception:
-        outputs = network(interception.observations)
-    q_values, pixels = _q_values(outputs, interception, len(chunk))
-    found = [q_values.detach()]
-    for left, score_of in zip(reversed(range(len(scores))), scores.values(), strict=True):
-        with torch.enable_grad():
-            score = score_of(q_values)
-            total = score.sum()
-        interception.progress.last = left == 0
-        ruled, direct = torch.autograd.grad(
-            total, (interception.ruled, interception.direct), retain_graph=left > 0, allow_unused=True
-        )
-        parts = [] if ruled is None else [ruled]
-        if direct is not None:
-            parts.append(relevance_of(pixels, direct.clone() if 0 in direct.stride() else direct))
-        found += [score.detach(), _picture(sum(parts[1:], parts[0]), pixels, chunk)]
-    return found
-
-
-def _q_values(outputs: Any, interception: Interception, probes: int) -> tuple[Tensor, Tensor]:
-    """The first tensor of what the network returned, and the explained pixels.
-
-    Raises: ValueError: it is no table of Q-values, is not finite, or does not follow from the observations.
-    """
-    q_values = next(iter(tensors_in(outputs)), None)
-    if interception.pixels is None:
-        raise ValueError(
-            "expected a network in which a convolution or a linear layer reads the observations, saw none: pass the "
-            "callable that the training calls, eager (not scripted) and without a detour through NumPy"
-        )
-    if q_values is None or q_values.ndim != 2 or len(q_values) != probes:  # noqa: PLR2004  (probe, action)
-        got = type(outputs).__name__ if q_values is None else f"shape {tuple(q_values.shape)}"
-        raise ValueError(
-            f"expected Q-values of shape ({probes}, actions), got {got}: pass a function that returns them, such as "
-            "lambda observations: network(observations).mean(-1) for quantiles"
-        )
-    if not q_values.isfinite().all():
-        bad = int(len(q_values) - q_values.isfinite().all(1).sum())
-        raise ValueError(f"the Q-values of {bad} of {probes} observations are not finite: the weights have diverged")
-    interception.finish(q_values)
-    return q_values, interception.pixels
-
-
-def _picture(relevance: Tensor, pixels: Tensor, chunk: Tensor) -> Tensor:
-    """The relevance with the axes probe, stack, y, x; where the first layer reads rows, with the observations' axes.
-
-    Raises: ValueError: what the first layer reads is not one picture per observation.
-    """
-    if relevance.ndim == 4 and len(relevance) == len(chunk):  # noqa: PLR2004  (probe, stack, y, x)
-        return relevance
-    if chunk.ndim <= 4 and relevance.numel() == chunk.numel() and _same_order(pixels.reshape(chunk.shape), chunk):  # noqa: PLR2004
-        return relevance.reshape(len(chunk), *[1] * (4 - chunk.ndim), *chunk.shape[1:])
-    raise ValueError(
-        f"expected the first layer to read one picture per observation, got {tuple(relevance.shape)} from observations "
-        f"of shape {tuple(chunk.shape)}: pass a function in which the first layer reads (probe, stack, y, x)"
-    )
-
-
-def _same_order(pixels: Tensor, observations: Tensor) -> bool:
-    """True if the pixels are the observations times a number."""
-    observations = observations.to(pixels.dtype)
-    largest = observations.abs().amax()
-    scale = pixels.abs().amax() / largest if largest else 1.0
-    return torch.allclose(pixels, observations * scale, rtol=1e-4)

@@ -61,12 +61,19 @@ def _shuffled(outputs: Tensor, weight: Tensor, shape: Sequence[int], stride: int
         weight = functional.pad(weight, (0, wide, 0, high))
     out_channels, channels, rows, columns = weight.shape
     rows, columns = rows // stride, columns // stride
-    kernel = weight.reshape(out_channels, channels, rows, stride, columns, stride).permute(1, 3, 5, 0, 2, 4)
+    kernel = weight.reshape(out_channels, channels, rows, stride, columns, stride).permute(3, 5, 1, 0, 2, 4)
     kernel = kernel.reshape(channels * stride * stride, out_channels, rows, columns).flip(2, 3)
     kernel = kernel.contiguous(memory_format=torch.channels_last)
     outputs = outputs.contiguous(memory_format=torch.channels_last)
-    full = functional.pixel_shuffle(functional.conv2d(outputs, kernel, padding=(rows - 1, columns - 1)), stride)
-    return _window(full, shape, padding)
+    full = functional.conv2d(outputs, kernel, padding=(rows - 1, columns - 1))
+    return _window(full if stride == 1 else _interleaved(full, stride), shape, padding)
+
+
+def _interleaved(blocks: Tensor, size: int) -> Tensor:
+    """A pixel shuffle of channels in the order y, x, channel, in a third of the time where these lie last in memory."""
+    count, channels, height, width = blocks.shape
+    rows = blocks.permute(0, 2, 3, 1).reshape(count, height, width, size, size, channels // size**2).transpose(2, 3)
+    return rows.reshape(count, height * size, width * size, -1).permute(0, 3, 1, 2)
 
 
 def _window(full: Tensor, shape: Sequence[int], padding: Pair) -> Tensor:

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from rlwatch.attribution import operations
+from rlwatch.attribution import operations, recurrent
 from rlwatch.attribution.layers import Layer
 from rlwatch.attribution.operations import in_place, name_of, replaced, tensors_in
 from rlwatch.attribution.rules import Rule, Zero
@@ -49,19 +50,29 @@ RuleOf = Callable[[Layer], Rule]
 class Interception(TorchFunctionMode):
     """The torch calls of one forward pass.
 
-    `rule_of=None` takes the true gradient everywhere; `stop=True` ends the pass at the pixels, with PixelsReached.
-    After the pass `pixels` is the explained tensor, and gradients gather in its two stand-ins: `ruled` (where a rule
-    returns relevance itself) and `direct` (where relevance is in gradient form).
+    `rule_of=None` takes the true gradient everywhere; `stop=True` ends the pass at the pixels, with PixelsReached;
+    `instead` is what the network gets for the pixels. After the pass `pixels` is the explained tensor, and gradients
+    gather in its two stand-ins: `ruled` (where a rule returns relevance itself) and `direct` (where relevance is in
+    gradient form). `keep=True` keeps in `computed` each table that was computed on the way.
     """
 
     def __init__(
-        self, observations: Tensor, rule_of: RuleOf | None, box: BoxOf | None = None, *, stop: bool = False
+        self,
+        observations: Tensor,
+        rule_of: RuleOf | None,
+        box: BoxOf | None = None,
+        *,
+        stop: bool = False,
+        instead: Tensor | None = None,
+        keep: bool = False,
     ) -> None:
         super().__init__()
         self.pixels: Tensor | None = None
+        self.computed: list[Tensor] = []
         self.progress = Progress()
         self.observations = self.ruled = self.direct = observations
         self._rule_of, self._box, self._stop = rule_of, box, stop
+        self._instead, self._keep = instead, keep
         self._sandbox = Sandbox(observations)
         self._token = object()
         self._layers = 0
@@ -134,6 +145,8 @@ class Interception(TorchFunctionMode):
         for tensor in tensors_in(results):
             mark = Mark(self._token, role, tensor.grad_fn, **facts)
             tensor._rlwatch = mark  # type: ignore[attr-defined]  # noqa: SLF001
+            if self._keep and role is Role.CARRYING and tensor.ndim == 2:  # noqa: PLR2004  (probe, action)
+                self.computed.append(tensor)
 
     def _aside(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], role: Role
@@ -210,7 +223,9 @@ class Interception(TorchFunctionMode):
         padding: Callable[[Tensor], Tensor] = unchanged
         if mark is not None and mark.unpadded is not None and mark.padding is not None:
             pixels, padding = mark.unpadded, mark.padding
-        self.pixels = constant(pixels)
+        self.pixels = constant(
+            pixels if self._instead is None else self._instead.to(pixels.dtype).reshape(pixels.shape)
+        )
         if self.pixels.ndim == 4:  # noqa: PLR2004  (convolutions run fastest with the channels last, and keep that)
             self.pixels = self.pixels.contiguous(memory_format=torch.channels_last)
         if self._stop:
@@ -241,13 +256,10 @@ class Interception(TorchFunctionMode):
         carriers = [tensor for tensor in tensors_in((args, kwargs)) if self.role(tensor) is Role.CARRYING]
         if name in operations.DROPOUTS | operations.IDENTITIES:
             return carriers[0]
-        if name == "batch_norm":
-            return self._batch_norm(carriers[0], *args[1:], **kwargs)
         writes = in_place(name, kwargs)
-        if name in operations.ADDITIONS and len(carriers) == 1 and len(args) > 1 and not kwargs and not writes:
-            summed = self._with_bias(carriers[0], args[1] if args[0] is carriers[0] else args[0])
-            if summed is not None:
-                return summed
+        layered = None if writes else self._layered(name, args, kwargs, carriers)
+        if layered is not None:
+            return layered
         function = treatment(func, name, args, carriers, true_gradient=self._rule_of is None)
         with torch.enable_grad():
             result = function(*args, **kwargs)
@@ -258,6 +270,28 @@ class Interception(TorchFunctionMode):
         for tensor in tensors_in(result):
             self._mark(tensor, Role.CARRYING if tensor.requires_grad else Role.PLAIN)
         return result
+
+    def _layered(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], carriers: list[Tensor]) -> Any:
+        """An operation that becomes part of a layer, or is made of layers; None if it is neither."""
+        if name == "batch_norm":
+            return self._batch_norm(carriers[0], *args[1:], **kwargs)
+        if name in operations.CELLS and self._rule_of is not None:
+            self._consume(carriers, name)
+            with torch.enable_grad():
+                outputs = recurrent.unfolded(name, self._inner_layer, *args, **kwargs)
+            self._mark(outputs, Role.CARRYING)
+            return outputs
+        if name in operations.ADDITIONS and len(carriers) == 1 and len(args) > 1 and not kwargs:
+            return self._with_bias(carriers[0], args[1] if args[0] is carriers[0] else args[0])
+        return None
+
+    def _inner_layer(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """A linear map within a recurrent layer."""
+        weight, bias = constant(weight), None if bias is None else constant(bias)
+        if not inputs.requires_grad:
+            return functional.linear(inputs, weight, bias)
+        self._mark(inputs, Role.CARRYING)
+        return self._linear_map("linear", (inputs, weight, bias), {})
 
     def _consume(self, carriers: list[Tensor], name: str) -> None:
         """Notes what reads the outputs of layers."""

@@ -61,6 +61,14 @@ ACTIVATIONS = _names(
 )
 """Relevance passes through them unchanged: the factor is output / input."""
 
+LINEARISED = frozenset({"softmax"})
+"""Replaced by their derivative where they are read: a softmax of logits l sends l_i · ∂score/∂l_i to each. For the
+expected value Σ z·p of C51 this is l_i · p_i · (z_i − Q): nothing of it depends on a number that is added to all logits
+but how it is shared out, and its sum is the covariance of l and z under p; the rest of Q is absorbed."""
+
+CELLS = frozenset({"lstm_cell", "gru_cell", "lstm", "gru"})
+"""Unfolded, see `recurrent`."""
+
 DROPOUTS = _names("dropout dropout_ dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout feature_dropout")
 """Nothing happens here: a network is explained as it acts in evaluation."""
 

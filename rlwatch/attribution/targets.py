@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 Score = Callable[[Float[Tensor, "probe action"]], Float[Tensor, " probe"]]
+Table = Callable[[Float[Tensor, "probe action"], Sequence[Tensor]], Float[Tensor, "probe column"]]
+"""A table of the pass, made of its Q-values and of all that the network computes on the way."""
 
 
 def greedy(q_values: Float[Tensor, "probe action"]) -> Float[Tensor, " probe"]:
@@ -43,20 +47,76 @@ def action(index: int) -> Score:
     return score
 
 
-TARGETS: dict[str, Score] = {"greedy": greedy, "contrast": contrast}
+def q_table(q_values: Float[Tensor, "probe action"], _: Sequence[Tensor]) -> Float[Tensor, "probe action"]:
+    """The Q-values themselves."""
+    return q_values
 
 
-def target_named(name: str) -> Score:
-    """The target of this name: greedy, contrast, or action=k.
+def value_table(q_values: Float[Tensor, "probe action"], computed: Sequence[Tensor]) -> Float[Tensor, "probe 1"]:
+    """V of a dueling head: the column that makes Q of a table of advantages, less their mean, their maximum or nothing.
+
+    It is found by its numbers among all that the network has computed, so it does not matter how the head is written.
+
+    Raises: ValueError: the network has computed no such column.
+    Source: Wang et al. 2016, arXiv 1511.06581, equations 7 to 9.
+    """
+    found = q_values.detach()
+    bound = 1e-5 * float(found.abs().amax())
+    columns = [one for one in computed if one.shape == (len(found), 1)]
+    advantages = [one.detach() for one in computed if one.shape == found.shape]
+    advantages = [one for one in advantages if (one - found).abs().amax() > bound]
+    for column in reversed(columns):
+        for table in advantages:
+            rest = found - column.detach() - table
+            for absorbed in (-table.mean(1, keepdim=True), -table.amax(1, keepdim=True), torch.zeros_like(found)):
+                if (rest - absorbed).abs().amax() <= bound:
+                    return column
+    raise ValueError(
+        "expected a dueling head, Q = V + A - mean(A), saw none: pass a function that returns the stream itself, such "
+        "as lambda observations: network.value(network.features(observations)), with target='action=0'"
+    )
+
+
+def advantage_table(q_values: Float[Tensor, "probe action"], computed: Sequence[Tensor]) -> Float[Tensor, "probe a"]:
+    """Q − V: what a dueling head adds to the value for each action.
+
+    Raises: ValueError: as `value_table` does.
+    """
+    return q_values - value_table(q_values, computed)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is explained: the score that `score` makes of `table`."""
+
+    score: Score
+    table: Table = q_table
+
+    @property
+    def of_streams(self) -> bool:
+        """True if it needs what the network computes on the way."""
+        return self.table is not q_table
+
+
+TARGETS: dict[str, Target] = {
+    "greedy": Target(greedy),
+    "contrast": Target(contrast),
+    "value": Target(action(0), value_table),
+    "advantage": Target(greedy, advantage_table),
+}
+
+
+def target_named(name: str) -> Target:
+    """The target of this name: one of TARGETS, or action=k.
 
     Raises: ValueError: there is none.
     """
     match = re.fullmatch(r"action=(\d+)", name)
     if match:
-        return action(int(match[1]))
+        return Target(action(int(match[1])))
     if name in TARGETS:
         return TARGETS[name]
-    raise ValueError(unknown("target", name, [*TARGETS, "action=k"]))
+    raise ValueError(unknown("target", name, [*TARGETS, "action=k", "all"]))
 
 
 def unknown(kind: str, name: object, known: list[str]) -> str:

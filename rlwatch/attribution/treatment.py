@@ -23,7 +23,7 @@ def treatment(
     """
     if name in operations.LEAVING:
         raise refusal(f"Tensor.{name}, which takes numbers out of the network")
-    if name in operations.PIECEWISE_LINEAR | operations.QUESTIONS:
+    if name in operations.PIECEWISE_LINEAR | operations.LINEARISED | operations.QUESTIONS:
         return operations.VIEWS.get(name, func)
     if true_gradient:
         return partial(without_drawing, func)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from rlwatch.attribution import METHODS, explain, explain_targets
+from rlwatch.attribution.methods import QUERYING
 
 BASELINE = "gradient x input, stock autograd"
 
@@ -88,9 +89,11 @@ def captum_methods(network: nn.Module) -> dict[str, Callable[[Tensor], object]]:
 
 
 def own_methods(network: nn.Module) -> dict[str, Callable[[Tensor], object]]:
-    """Every method of rlwatch, and both targets from one pass."""
+    """The methods of rlwatch that take one pass, and several targets from one."""
     methods: dict[str, Callable[[Tensor], object]] = {
-        name: partial(lambda method, pixels: explain(network, pixels, method), name) for name in METHODS
+        name: partial(lambda method, pixels: explain(network, pixels, method), name)
+        for name in METHODS
+        if name not in QUERYING
     }
     return methods | {"epsilon_gamma_box, greedy and contrast": lambda pixels: explain_targets(network, pixels)}
 

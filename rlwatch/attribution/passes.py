@@ -1,0 +1,134 @@
+"""One forward pass of a network, and the relevance of its pixels for what it has computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rlwatch.attribution.gradient import GradientMethod, gradient_x_input
+from rlwatch.attribution.lrp import Interception, RuleOf
+from rlwatch.attribution.operations import tensors_in
+from rlwatch.attribution.signals import BoxOf
+from rlwatch.attribution.targets import Target
+
+Network = Callable[..., Any]
+PICTURE = 4
+"""Axes of a picture: probe, stack, y, x."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a network has made of observations."""
+
+    observations: Tensor
+    q_values: Float[Tensor, "probe action"]
+    pixels: Tensor
+    interception: Interception
+
+    def table(self, target: Target) -> Float[Tensor, "probe column"]:
+        """What `target` makes its score of, able to carry relevance."""
+        with torch.enable_grad():
+            return target.table(self.q_values, self.interception.computed)
+
+    def score(self, target: Target) -> Float[Tensor, " probe"]:
+        """The score of `target`, able to carry relevance."""
+        with torch.enable_grad():
+            return target.score(self.table(target))
+
+    def gradients(self, total: Tensor, *, last: bool) -> tuple[Tensor | None, Tensor | None]:
+        """What reaches the pixels of `total`: relevance itself, and in gradient form; `last` lets memory go."""
+        self.interception.progress.last = last
+        stand_ins = self.interception.ruled, self.interception.direct
+        ruled, direct = torch.autograd.grad(total, stand_ins, retain_graph=not last, allow_unused=True)
+        return ruled, direct
+
+    def relevance(
+        self, score: Float[Tensor, " probe"], relevance_of: GradientMethod = gradient_x_input, *, last: bool = True
+    ) -> Float[Tensor, "probe stack y x"]:
+        """The relevance of every pixel for `score`.
+
+        Raises: ValueError: what the first layer reads is not one picture per observation.
+        """
+        with torch.enable_grad():
+            total = score.sum()
+        ruled, direct = self.gradients(total, last=last)
+        parts = [] if ruled is None else [ruled]
+        if direct is not None:
+            parts.append(relevance_of(self.pixels, direct.clone() if 0 in direct.stride() else direct))
+        return self.picture(sum(parts[1:], parts[0]))
+
+    def picture(self, values: Tensor) -> Float[Tensor, "probe stack y x"]:
+        """Values of the pixels with the axes probe, stack, y, x, the last four of the observations.
+
+        Where the first layer reads rows these are the observations' axes; where it reads frames one by one, time and
+        stack become one axis.
+
+        Raises: ValueError: what the first layer reads is not one picture per observation.
+        """
+        observed = self.observations
+        if values.ndim == PICTURE and len(values) == len(observed):
+            return values
+        if values.numel() == observed.numel() and _same_order(self.pixels.reshape(observed.shape), observed):
+            axes = observed.shape[1:]
+            shape = [-1, *axes[-2:]] if len(axes) >= PICTURE else [*[1] * (PICTURE - 1 - len(axes)), *axes]
+            return values.reshape(len(observed), *shape)
+        raise ValueError(
+            f"expected the first layer to read one picture per observation, got {tuple(values.shape)} from "
+            f"observations of shape {tuple(observed.shape)}: pass a function in which the first layer reads "
+            "(probe, stack, y, x)"
+        )
+
+
+def run(
+    network: Network,
+    observations: Tensor,
+    rule_of: RuleOf | None = None,
+    box: BoxOf | None = None,
+    *,
+    instead: Tensor | None = None,
+    keep: bool = False,
+) -> Pass:
+    """A forward pass of the network, `instead` standing in the place of its pixels; `keep` for targets of streams.
+
+    Raises: ValueError: what it returned is no table of Q-values, is not finite, or does not follow from the
+        observations. NotImplementedError: the network holds an operation for which LRP knows no rule.
+    """
+    interception = Interception(observations, rule_of, box, instead=instead, keep=keep)
+    with torch.enable_grad(), interception:
+        outputs = network(interception.observations)
+    q_values, pixels = _q_values(outputs, interception, len(observations))
+    return Pass(observations, q_values, pixels, interception)
+
+
+def _q_values(outputs: Any, interception: Interception, probes: int) -> tuple[Tensor, Tensor]:
+    """The first tensor of what the network returned, and the explained pixels."""
+    q_values = next(iter(tensors_in(outputs)), None)
+    if interception.pixels is None:
+        raise ValueError(
+            "expected a network in which a convolution or a linear layer reads the observations, saw none: pass the "
+            "callable that the training calls, eager (not scripted) and without a detour through NumPy"
+        )
+    if q_values is None or q_values.ndim != 2 or len(q_values) != probes:  # noqa: PLR2004  (probe, action)
+        got = type(outputs).__name__ if q_values is None else f"shape {tuple(q_values.shape)}"
+        raise ValueError(
+            f"expected Q-values of shape ({probes}, actions), got {got}: pass a function that returns them, such as "
+            "lambda observations: network(observations).mean(-1) for quantiles"
+        )
+    if not q_values.isfinite().all():
+        bad = int(len(q_values) - q_values.isfinite().all(1).sum())
+        raise ValueError(f"the Q-values of {bad} of {probes} observations are not finite: the weights have diverged")
+    interception.finish(q_values)
+    return q_values, interception.pixels
+
+
+def _same_order(pixels: Tensor, observations: Tensor) -> bool:
+    """True if the pixels are the observations times a number."""
+    observations = observations.to(pixels.dtype)
+    largest = observations.abs().amax()
+    scale = pixels.abs().amax() / largest if largest else 1.0
+    return torch.allclose(pixels, observations * scale, rtol=1e-4)

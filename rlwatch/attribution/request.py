@@ -1,0 +1,129 @@
+"""What `explain` was asked for, checked, and answered part by part of the observations."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from rlwatch.attribution.box import Bound, box_of
+from rlwatch.attribution.composites import COMPOSITES
+from rlwatch.attribution.gradient import GRADIENT_METHODS, gradient_x_input
+from rlwatch.attribution.lrp import RuleOf
+from rlwatch.attribution.methods import METHODS, QUERYING, check_options, generator_state, of_part, queried, rewind
+from rlwatch.attribution.passes import Network, run
+from rlwatch.attribution.signals import BoxOf
+from rlwatch.attribution.targets import Target, unknown
+
+Observations = Tensor | npt.NDArray[np.generic]
+Method = str | RuleOf
+Answer = list[Tensor]
+"""Q-values, then score and relevance of each target."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Observations that a method explains to a network; `fallback` says why it is not the method asked for."""
+
+    network: Network
+    observed: Tensor
+    method: str
+    rule_of: RuleOf | None
+    box: BoxOf
+    options: Mapping[str, Any]
+    begin: Tensor | None
+    fallback: str = ""
+
+    def part(self, start: int, size: int, targets: Mapping[str, Target]) -> Answer:
+        """What is found of `size` observations from `start` on.
+
+        Raises: as `explain_targets` does.
+        """
+        observed = self.observed[start : start + size]
+        with quiet(observed.device.type):
+            if self.method not in QUERYING:
+                return self._passed(observed, targets)
+            rewind(self.options, self.begin)
+            options = of_part(self.options, start, start + size, len(self.observed))
+            return queried(self.network, observed, targets, self.method, options)
+
+    def _passed(self, observed: Tensor, targets: Mapping[str, Target]) -> Answer:
+        relevance_of = GRADIENT_METHODS.get(self.method, gradient_x_input)
+        keep = any(target.of_streams for target in targets.values())
+        passed = run(self.network, observed, self.rule_of, self.box, keep=keep)
+        found = [passed.q_values.detach()]
+        for left, target in zip(reversed(range(len(targets))), targets.values(), strict=True):
+            score = passed.score(target)
+            found += [score.detach(), passed.relevance(score, relevance_of, last=left == 0)]
+        return found
+
+    def by_gradient(self, refusal: NotImplementedError) -> Request:
+        """The same by gradient × input, as a warning says."""
+        warnings.warn(f"gradient_x_input is used instead of {self.method}: {refusal}", RuntimeWarning, stacklevel=4)
+        return Request(self.network, self.observed, "gradient_x_input", None, self.box, {}, None, fallback=str(refusal))
+
+
+def request(
+    network: Network,
+    observations: Observations,
+    method: Method,
+    batch_size: int,
+    low: Bound,
+    high: Bound,
+    options: dict[str, Any],
+) -> Request:
+    """The request, checked as far as it can be before the network runs.
+
+    Raises: as `explain_targets` does.
+    """
+    rule_of, name = _rules(method)
+    check_options(name, options)
+    network = getattr(network, "_orig_mod", network)
+    observed = _checked(network, observations, batch_size)
+    box = cache(partial(box_of, network, observed, low, high))
+    if low is not None or high is not None:
+        with quiet(observed.device.type):
+            box()  # which refuses observations outside of it
+    begin = generator_state(options)
+    return Request(network, observed, name, rule_of, box, options | {"batch_size": batch_size}, begin)
+
+
+@contextmanager
+def quiet(device: str) -> Iterator[None]:
+    """The modes of torch in which a network is explained, whatever those of the caller."""
+    with ExitStack() as stack:
+        for mode in (torch.inference_mode(mode=False), torch.no_grad(), torch.autocast(device, enabled=False)):
+            stack.enter_context(mode)
+        yield
+
+
+def _rules(method: Method) -> tuple[RuleOf | None, str]:
+    if callable(method):
+        return method, getattr(method, "__name__", repr(method))
+    if method not in METHODS:
+        raise ValueError(unknown("method", method, list(METHODS)))
+    return COMPOSITES.get(method), method
+
+
+def _checked(network: Network, observations: Observations, batch_size: int) -> Tensor:
+    """The observations as a tensor; an array goes to the device of the network's weights."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if not isinstance(observations, Tensor):
+        array = np.ascontiguousarray(observations)
+        weights = network.parameters() if isinstance(network, nn.Module) else iter(())
+        device = next((weight.device for weight in weights), None)
+        observations = torch.tensor(array, device=device)
+    if not observations.numel():
+        raise ValueError(f"expected at least one observation, got shape {tuple(observations.shape)}")
+    if observations.is_floating_point() and not all(extreme.isfinite() for extreme in observations.aminmax()):
+        raise ValueError("observations must be finite, got NaN or infinity")
+    return observations
