@@ -175,17 +175,20 @@ def attach(agent: Any, probe: str, budget: float) -> Any:
     Raises: what Watch raises; FileNotFoundError when `probe` names a file that is not there.
     """
     from rlwatch import Watch  # noqa: PLC0415 - with --no-watch nothing of it is needed
+    from rlwatch.tensorboard.writer import RunWriter  # noqa: PLC0415 - the same
 
     game, steps = agent.config.game, agent.config.steps
     try:
         writer = agent.run.writer
-        return Watch(agent.q_network, probe or game, writer=writer, game=game, total_steps=steps, budget=budget)
+        watch = Watch(agent.q_network, probe or game, writer=writer, game=game, total_steps=steps, budget=budget)
     except FileNotFoundError as problem:
         if probe:
             raise
         print(f"training goes on without the monitor: {problem}")
         print(f"to have it: `rlwatch record {game} --out FILE`, then --probe FILE", flush=True)
         return None
+    RunWriter(writer).hparams(dataclasses.asdict(agent.config), ["eval/return", "rlwatch/lift/greedy/ball"])
+    return watch
 
 
 def tell(agent: Any, watch: Any, stopped: int) -> None:
