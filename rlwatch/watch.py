@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from torch.utils.tensorboard import SummaryWriter
 
+from rlwatch.atari.names import plain
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.inputs import Observe
 from rlwatch.clips import ClipMaker
@@ -194,7 +195,7 @@ class Watch:
 
 
 def _check_game(probe: Probe, game: str | None) -> None:
-    if game is not None and game != probe.game:
+    if game is not None and plain(game) != plain(probe.game):
         raise ValueError(
             f"the probe is of {probe.game}, the training of {game}: give probe={game!r}, or make one with "
             f"`rlwatch record {game} --out FILE`"

@@ -219,6 +219,10 @@ def test_what_does_not_fit_is_refused_at_attach_with_a_remedy(network, attach, s
         attach(network, **settings)
 
 
+def test_the_game_goes_by_any_of_its_names(network, attach):
+    assert attach(network, game="ALE/Breakout-v5").finding == ""
+
+
 def test_a_folder_that_cannot_be_written_is_refused_at_attach(tmp_path, network, attach):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"logdir|folder"):
