@@ -4,8 +4,9 @@ TORCH  ?= torch==2.13.0
 STEPS  ?= 40000
 
 bin := .venv/bin
+frameworks := .venv-frameworks/bin
 
-.PHONY: demo board test check bench clean
+.PHONY: demo board test test-frameworks check bench clean
 demo: .venv/installed ## train a DQN on Breakout with the monitor on
 	$(bin)/python -m agents.dqn --game breakout --steps $(STEPS)
 
@@ -14,6 +15,9 @@ board: .venv/installed ## TensorBoard over runs/
 
 test: .venv/tested ## the whole test suite
 	$(bin)/python -m pytest -n 2
+
+test-frameworks: .venv-frameworks/installed ## the adapters, by short trainings of the frameworks themselves
+	OMP_NUM_THREADS=1 $(frameworks)/python -m pytest -n 2 -o filterwarnings=default -p no:warnings tests/frameworks
 
 check: .venv/developed ## linters, types, import floors
 	$(bin)/ruff check .
@@ -28,7 +32,7 @@ bench: .venv/tested ## attribution and training against their peers
 	$(bin)/python -m tests.benchmarks.training
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-frameworks
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -42,3 +46,11 @@ clean:
 
 .venv/developed: pyproject.toml | .venv/bin/python
 	$(bin)/python -m pip install -q -e ".[dev]" && touch $@
+
+# torch first, and pinned for all that follows: a framework must not bring another build of it
+.venv-frameworks/installed: pyproject.toml tests/frameworks/requirements.txt
+	$(PYTHON) -m venv .venv-frameworks
+	$(frameworks)/python -c "import torch" 2>/dev/null || $(frameworks)/python -m pip install -q "$(TORCH)"
+	$(frameworks)/python -m pip freeze | grep -i "^torch==" | sed "s/ .*//" > .venv-frameworks/constraints.txt
+	$(frameworks)/python -m pip install -q -c .venv-frameworks/constraints.txt -e ".[test]" -r tests/frameworks/requirements.txt
+	$(frameworks)/python -m pip install -q --no-deps "d3rlpy==2.8.1" && touch $@

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from rlwatch.examination import Examination, Network
 from rlwatch.report import Finding, Report
 from rlwatch.schedule import Schedule
 from rlwatch.tensorboard.writer import RunWriter
+from rlwatch.unwrap import check_updates, is_first_rank, unwrapped
 
 log = logging.getLogger("rlwatch")
 
@@ -60,32 +62,37 @@ class Watch:
         seed: int = 0,
     ) -> None:
         self._schedule = Schedule(budget=budget, total_steps=total_steps, every=every)
+        self._logs, self._network = is_first_rank(), unwrapped(q_network)
         probe = probe if isinstance(probe, Probe) else Probe.load(probe)
         _check_game(probe, game)
         self._finite = True
         with _untouched_generators():
-            self._examination = Examination(q_network, probe, method=method, observe=observe, seed=seed)
+            self._examination = Examination(self._network, probe, method=method, observe=observe, seed=seed)
         self._clips = ClipMaker(probe)
-        self._writer = RunWriter(writer, None if logdir is None else Path(logdir), purge_step)
+        if self._logs:
+            self._writer = RunWriter(writer, None if logdir is None else Path(logdir), purge_step)
         self._handles: list[RemovableHandle] = []
         self._faults: set[str] = set()
         self._returns = float("nan")
         self._last: Report | None = None
-        self._updates = 0
 
     def __call__(self, step: int) -> Report | None:
         """The checkpoint's Report where one was due at this agent step, else None."""
-        return self._checkpoint(step) if self._schedule.due(step) else None
+        return self._checkpoint(step) if self._logs and self._schedule.due(step) else None
 
     def attach(self, optimizer: Optimizer, *, steps_per_update: int = 1) -> RemovableHandle:
         """Watch after every update of this optimiser, with no edit of the loop; the handle's `remove()` ends it.
 
-        `steps_per_update`: agent steps between two updates, so that the logged step is the agent's.
+        `steps_per_update`: agent steps between two updates, so that the logged step is the agent's. Where several
+        optimisers update parts of the network, each may be attached: updates are counted for each by itself.
+
+        Raises: ValueError when the optimiser updates nothing of the network.
         """
+        check_updates(optimizer, self._network)
+        updates = count(1)
 
         def after_update(*_: object) -> None:
-            self._updates += 1
-            self(self._updates * steps_per_update)
+            self(next(updates) * steps_per_update)
 
         handle = optimizer.register_step_post_hook(after_update)
         self._handles.append(handle)
@@ -98,6 +105,8 @@ class Watch:
 
     def finish(self, step: int) -> Report | None:
         """The last checkpoint, with everything; None when this step has had one with everything."""
+        if not self._logs:
+            return None
         if self._last is None or self._last.step < step:
             return self._checkpoint(step, last=True)
         return None if self._last.validity else self._complete(self._last)
@@ -123,7 +132,8 @@ class Watch:
             handle.remove()
         self._handles.clear()
         try:
-            self._writer.close()
+            if self._logs:
+                self._writer.close()
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
             self._note_fault(error, "closing its log")
 

@@ -1,0 +1,86 @@
+"""The network beneath what a training wraps around it, and the Q-values beneath what a network returns."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim import Optimizer
+
+Network = Callable[..., Any]
+
+
+class Read(nn.Module):
+    """The Q-values that `read` makes of a network and observations, for networks that return something else.
+
+    The network stays the one that trains; `read` takes it as an argument, so that copies ask the copied network.
+    """
+
+    def __init__(self, network: nn.Module, read: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network, self.read = network, read
+        self.training = network.training
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Q-values, (probe, action)."""
+        return self.read(self.network, observations)
+
+
+def unwrapped(network: Network) -> Network:
+    """The eager network of one device that `torch.compile`, DataParallel or DistributedDataParallel was given.
+
+    Parameters are shared with the training's, so the network is always the newest. Where compiled parts sit inside of
+    a network, modules on the way to them are shallow copies.
+    """
+    inner = _inner(network)
+    if inner is not network:
+        return unwrapped(inner)
+    return _eager(network) if isinstance(network, nn.Module) else network
+
+
+def is_first_rank() -> bool:
+    """Whether this process is the one that logs: of a distributed training that is rank 0."""
+    distributed = torch.distributed
+    return not (distributed.is_available() and distributed.is_initialized() and distributed.get_rank() > 0)
+
+
+def check_updates(optimizer: Optimizer, network: Network) -> None:
+    """Make sure that the optimiser updates some of the network's parameters, where these are known.
+
+    Raises: ValueError when it does not.
+    """
+    own = set(network.parameters()) if isinstance(network, nn.Module) else set()
+    updated = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    if own and own.isdisjoint(updated):
+        raise ValueError(
+            f"expected an optimiser of the Q-network, got a {type(optimizer).__name__} that updates none of its "
+            f"{len(own)} parameters: attach the one that trains the network"
+        )
+
+
+def _inner(network: Network) -> Network:
+    owner = getattr(network, "__self__", None)
+    if isinstance(owner, nn.Module) and getattr(network, "__name__", "") == "forward":
+        return owner
+    held = {**getattr(network, "__dict__", {}), **getattr(network, "_modules", {})}
+    parallel = isinstance(network, (DataParallel, DistributedDataParallel))
+    # of a parallel module; of a compiled module; of a compiled function
+    for name in ("module",) if parallel else ("_orig_mod", "_torchdynamo_orig_callable"):
+        if name in held:
+            inner: Network = held[name]
+            return inner
+    return network
+
+
+def _eager(module: nn.Module) -> nn.Module:
+    """The module, or a shallow copy of it in which nothing is compiled."""
+    children = {name: child for name, child in module._modules.items() if child is not None}  # noqa: SLF001 - in order
+    plain: dict[str, Any] = {name: unwrapped(child) for name, child in children.items()}
+    compiled = getattr(module, "_compiled_call_impl", None) is not None
+    if not compiled and all(plain[name] is child for name, child in children.items()):
+        return module
+    twin = copy.copy(module)
+    twin._modules = module._modules | plain  # noqa: SLF001 - a dict of its own; what was compiled is not copied
+    return twin

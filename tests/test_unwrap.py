@@ -1,0 +1,153 @@
+"""Networks as trainings wrap them: compiled, parallel, in several processes."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from rlwatch import Watch
+from rlwatch.unwrap import Read, check_updates, unwrapped
+from tests.test_watch import Nature, tags
+
+FRAMES = torch.randint(0, 256, (2, 4, 84, 84), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # torch's own, at first compile
+
+
+def never(*_):
+    """A compiler that must not be asked."""
+    raise AssertionError("compiled")
+
+
+def compiled(callable_):
+    return torch.compile(callable_, backend=never)
+
+
+class Compiled(nn.Module):
+    """A network of which only a part is compiled."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.body = compiled(body)
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def compiled_in_place(network):
+    network.compile(backend=never)
+    return network
+
+
+WRAPPED = {
+    "compiled": compiled,
+    "parallel": nn.DataParallel,
+    "compiled and parallel": lambda network: compiled(nn.DataParallel(network)),
+    "its forward": lambda network: network.forward,
+    "its forward, compiled": lambda network: compiled(network.forward),
+    "a compiled function of it": lambda network: compiled(lambda x: network(x) * 1),
+    "a compiled part": Compiled,
+    "compiled in place": compiled_in_place,
+    "as it is": lambda network: network,
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_the_network_beneath_computes_the_same_without_being_compiled(name):
+    network = Nature()
+    expected = network(FRAMES)
+    wrapped = WRAPPED[name](network)
+    plain = unwrapped(wrapped)
+    assert torch.equal(plain(FRAMES), expected)
+    assert not any(type(module).__name__ == "OptimizedModule" for module in getattr(plain, "modules", list)())
+
+
+@pytest.mark.parametrize("name", ["compiled", "compiled in place", "a compiled part"])
+def test_what_is_beneath_learns_with_the_training(name):
+    network = Nature()
+    plain = unwrapped(WRAPPED[name](network))
+    with torch.no_grad():
+        network.body[-1].bias += 1
+    assert torch.equal(plain(FRAMES), network.body(FRAMES.float() / 255))
+
+
+@pytest.mark.parametrize("name", ["compiled", "a compiled part"])
+def test_a_compiled_training_is_watched(tmp_path, name):
+    watch = Watch(WRAPPED[name](Nature()), "breakout", logdir=tmp_path)
+    assert watch(0) is not None
+    watch.close()
+    assert "rlwatch/untrained/greedy/ball" in tags(tmp_path)
+
+
+RANK = """
+import sys, torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+from rlwatch import Watch
+from tests.test_watch import Nature
+torch.set_num_threads(1)
+rank = int(sys.argv[1])
+distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
+watch = Watch(DistributedDataParallel(Nature()), "breakout", logdir=sys.argv[3], every=1)
+print("reports", sum(watch(step) is not None for step in range(2)), watch.finish(2) is not None)
+watch.close()
+distributed.destroy_process_group()
+"""
+
+
+def test_of_a_distributed_training_only_rank_0_logs(tmp_path):
+    command = [sys.executable, "-c", RANK]
+    ranks = [
+        subprocess.Popen(
+            [*command, str(rank), str(tmp_path / "store"), str(tmp_path / "log")], stdout=subprocess.PIPE, text=True
+        )
+        for rank in range(2)
+    ]
+    said = [rank.communicate(timeout=120)[0].strip() for rank in ranks]
+    assert said == ["reports 2 True", "reports 0 False"]
+    assert len(list((tmp_path / "log").iterdir())) == 1
+
+
+def test_an_optimiser_of_something_else_is_refused():
+    with pytest.raises(ValueError, match="attach the one that trains the network"):
+        check_updates(torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1), Nature())
+
+
+def test_two_optimisers_of_one_network_count_steps_and_not_updates(tmp_path):
+    network = Nature()
+    first, second = (torch.optim.SGD(part.parameters(), lr=0.0) for part in (network.body[:6], network.body[6:]))
+    watch = Watch(network, "breakout", logdir=tmp_path, every=4)
+    watch.attach(first)
+    watch.attach(second)
+    steps = []
+    watch._checkpoint = lambda step, **_: steps.append(step) or watch._schedule.pay(step, 0.0)
+    for _ in range(9):
+        first.step()
+        second.step()
+    watch.close()
+    assert steps == [1, 5, 9]
+
+
+class Quantiles(nn.Module):
+    """A head that returns quantiles."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = Nature(actions=20)
+
+    def forward(self, x):
+        return self.body(x).view(len(x), 4, 5)
+
+
+def test_a_read_network_stays_the_trained_one_and_its_copies_are_their_own():
+    network = Quantiles()
+    read = Read(network, lambda quantiles, observations: quantiles(observations).mean(2))
+    assert torch.equal(read(FRAMES), network(FRAMES).mean(2))
+    twin = copy.deepcopy(read)
+    with torch.no_grad():
+        twin.network.body.body[-1].bias += 1
+    assert not torch.equal(twin(FRAMES), read(FRAMES))
