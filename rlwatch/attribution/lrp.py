@@ -226,8 +226,6 @@ class Interception(TorchFunctionMode):
         self.pixels = constant(
             pixels if self._instead is None else self._instead.to(pixels.dtype).reshape(pixels.shape)
         )
-        if self.pixels.ndim == 4:  # noqa: PLR2004  (convolutions run fastest with the channels last, and keep that)
-            self.pixels = self.pixels.contiguous(memory_format=torch.channels_last)
         if self._stop:
             raise PixelsReached
         self.ruled, self.direct = (self.pixels.detach().requires_grad_() for _ in range(2))
@@ -329,5 +327,5 @@ class Interception(TorchFunctionMode):
 
     def _merged(self, call: Call, weight: Tensor, bias: Tensor, outputs: Tensor) -> Tensor:
         """The call with other weights, bias and outputs."""
-        layer = replace(call.layer, weight=weight, bias=bias, outputs=outputs, consumers=set())
+        layer = replace(call.layer, weight=weight, bias=bias, outputs=outputs, consumers=set(), made={})
         return self._outputs(layer, call.rule, call.source)

@@ -85,16 +85,19 @@ class ZBox:
         if box is None:
             raise ValueError("zB needs the lowest and the highest input: expected low= and high=, got none")
         inputs, (low, high) = layer.inputs, box
-        up, down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
-        up_bias, down_bias = (None, None) if layer.bias is None else (layer.bias.clamp(min=0), layer.bias.clamp(max=0))
-        corner = layer.forward(low, up, up_bias) + layer.forward(high, down, down_bias)
-        total = (layer.outputs - corner).clamp_(min=0).add_(self.epsilon)
-        ratio = torch.div(layer.outputs, total, out=total)
-        above = inputs - low if low.any() else inputs
+        total = (layer.outputs - layer.once("corner", lambda: _corner(layer, low, high))).clamp_(min=0)
+        ratio = torch.div(layer.outputs, total.add_(self.epsilon), out=total)
+        above = inputs - low if layer.once("raised", lambda: bool(low.any())) else inputs
 
         def propagate(g: Tensor) -> Tensor:
-            shares = g * ratio
-            relevance = layer.transposed(shares, layer.weight).mul_(above)
-            return relevance.addcmul_(layer.transposed(shares, down), low - high)
+            whole, falling = layer.transposed_pair(g * ratio, layer.weight, layer.negative)
+            return (whole * above).addcmul_(falling, low - high)
 
         return propagate
+
+
+def _corner(layer: Layer, low: Tensor, high: Tensor) -> Tensor:
+    """The least that the outputs can be in the box."""
+    bias = layer.bias
+    lowest = layer.forward(low, layer.positive, None if bias is None else bias.clamp(min=0))
+    return lowest + layer.forward(high, layer.negative, None if bias is None else bias.clamp(max=0))

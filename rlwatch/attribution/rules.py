@@ -114,23 +114,24 @@ class AlphaBeta:
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to R / inputs."""
         bias = layer.bias if self.bias else None
-        up, down = partial(torch.clamp, layer.weight, min=0), partial(torch.clamp, layer.weight, max=0)
+        up, down = (lambda: layer.positive), (lambda: layer.negative)
         if not self.beta:
             return _share(layer, up, down, _positive(bias), self.epsilon)
         if layer.joinable() and layer.nonnegative():
-            return self._joined(layer, up(), down(), bias)
+            return self._joined(layer, bias)
         activating = _share(layer, up, down, _positive(bias), self.epsilon, self.alpha)
         inhibiting = _share(layer, down, up, _negative(bias), -self.epsilon, -self.beta)
         return lambda g: activating(g).add_(inhibiting(g))
 
-    def _joined(self, layer: Layer, up: Tensor, down: Tensor, bias: Tensor | None) -> Propagation:
+    def _joined(self, layer: Layer, bias: Tensor | None) -> Propagation:
         """Both shares as one layer of twice the outputs, which saves a transpose."""
         offsets = _offset(layer, _positive(bias), self.epsilon), _offset(layer, _negative(bias), -self.epsilon)
-        ratios = layer.forward(layer.inputs, torch.cat([up, down]), torch.cat(offsets))
+        both = layer.once("both", lambda: torch.cat([layer.positive, layer.negative]))
+        ratios = layer.forward(layer.inputs, both, torch.cat(offsets))
         halves = ratios.chunk(2, 1)
         for half in halves:
             torch.div(layer.outputs, half, out=half)
-        weight = torch.cat([self.alpha * up, -self.beta * down])
+        weight = layer.once(self, lambda: torch.cat([self.alpha * layer.positive, -self.beta * layer.negative]))
 
         def propagate(g: Tensor) -> Tensor:
             shares = torch.empty_like(ratios)
@@ -159,7 +160,7 @@ def _share(
 
     def propagate(g: Tensor) -> Tensor:
         shares = g * ratio
-        return torch.where(inputs >= 0, layer.transposed(shares, main), layer.transposed(shares, other))
+        return torch.where(inputs >= 0, *layer.transposed_pair(shares, main, other))
 
     return propagate
 
@@ -190,7 +191,8 @@ class Gamma:
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to R / inputs."""
         weight, bias = layer.weight, layer.bias
-        up, down = partial(self._favoured, weight, min=0), partial(self._favoured, weight, max=0)
+        up = partial(layer.once, (self, "up"), partial(self._favoured, weight, min=0))
+        down = partial(layer.once, (self, "down"), partial(self._favoured, weight, max=0))
         positive = _share(layer, up, down, bias if bias is None else self._favoured(bias, min=0), self.epsilon)
         if layer.rectified:
             return positive

@@ -118,7 +118,7 @@ class Propagate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None]:
         """What the rule makes of g = R / outputs."""
-        propagation = ctx.propagation or _propagation(ctx.layer, ctx.rule)
+        propagation = ctx.propagation or _propagation(ctx.layer, ctx.rule, keep=not ctx.progress.last)
         ctx.propagation = propagation
         if ctx.progress.last:
             ctx.layer = ctx.propagation = None
@@ -139,12 +139,32 @@ def descends(tensor: Tensor, progress: Progress) -> bool:
     return False
 
 
-def _propagation(layer: Layer, rule: Rule) -> Propagation:
+def _propagation(layer: Layer, rule: Rule, *, keep: bool) -> Propagation:
     if layer.inputs._version != layer.versions[0]:  # noqa: SLF001  (how autograd knows it, too)
         raise RuntimeError("the network writes in place into what a layer has read: let it write into a clone")
     if layer.outputs._version != layer.versions[1]:  # noqa: SLF001
         layer.outputs = layer.forward(layer.inputs, layer.weight, layer.bias)
-    return rule(layer)
+    parts = layer.parts()
+    return rule(layer) if len(parts) == 1 else _in_parts(layer, parts, rule, keep=keep)
+
+
+def _in_parts(layer: Layer, parts: list[slice], rule: Rule, *, keep: bool) -> Propagation:
+    """What `rule` makes of g, a few observations at a time, so that what it computes on the way stays in the cache.
+
+    `keep`: it will be asked again.
+    """
+    kept: dict[int, Propagation] = {}
+
+    def propagate(g: Tensor) -> Tensor:
+        inputs = torch.empty_like(layer.inputs)
+        for rows in parts:
+            propagation = kept.get(rows.start) or rule(layer.part(rows))
+            inputs[rows] = propagation(g[rows])
+            if keep:
+                kept[rows.start] = propagation
+        return inputs
+
+    return propagate
 
 
 class PixelsReached(Exception):  # noqa: N818  (it ends a pass that has done its work; nothing is wrong)

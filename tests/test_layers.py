@@ -1,0 +1,59 @@
+"""Layers: the transposed maps against torch's own, and a pass in parts against the whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+from torch.nn.grad import conv2d_input
+
+from rlwatch.attribution import COMPOSITES, AlphaBeta, Composite, Epsilon, Gamma, WSquare, explain_targets, layers
+from rlwatch.attribution.layers import Convolution
+from tests.fixtures import zennit_maps
+
+SHAPES = {  # side, kernel, stride, padding
+    "blocks of four": (21, 8, 4, 0),
+    "blocks of two": (20, 4, 2, 0),
+    "blocks of three": (21, 6, 3, 0),
+    "stride 1": (9, 3, 1, 1),
+    "kernel no multiple of the stride": (30, 5, 3, 2),
+    "rows left over": (22, 3, 2, 1),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_transposed_convolution_is_torchs(shape, channels, dtype):
+    side, kernel, stride, padding = SHAPES[shape]
+    generator = torch.Generator().manual_seed(3)
+    weight = torch.randn(6, channels, kernel, kernel, generator=generator).to(dtype)
+    inputs = torch.zeros(3, channels, side, side)
+    outputs = torch.randn(functional.conv2d(inputs, weight.float(), None, stride, padding).shape, generator=generator)
+    outputs = outputs.to(dtype)
+    found = Convolution((stride, stride), (padding, padding)).transposed(outputs, weight, inputs.shape)
+    expected = conv2d_input(list(inputs.shape), weight.double(), outputs.double(), stride, padding)
+    assert found.dtype == dtype
+    bound = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 0.02}[dtype]
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=bound * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(
+    "composite",
+    [
+        *COMPOSITES,
+        Composite(AlphaBeta(2.0, 1.0), Epsilon(), first=WSquare()),
+        Composite(Gamma(1.0), Gamma(1.0)),
+    ],
+)
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_layer_that_is_taken_in_parts_gives_the_same_relevance(monkeypatch, composite, signed):
+    network = zennit_maps.small()
+    observations = zennit_maps.signed_frames() if signed else zennit_maps.signed_frames().abs()
+    box = {"low": zennit_maps.LOW, "high": zennit_maps.HIGH}
+    whole = explain_targets(network, observations, method=composite, **box)
+    assert len(observations) > 1
+    monkeypatch.setattr(layers, "CACHE", 1)
+    parts = explain_targets(network, observations, method=composite, **box)
+    for target, explanation in whole.items():
+        torch.testing.assert_close(parts[target].relevance, explanation.relevance, rtol=1e-12, atol=1e-14)
