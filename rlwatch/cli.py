@@ -64,8 +64,16 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     explain.add_argument("--method", default="epsilon_gamma_box", help="how to attribute (default: %(default)s)")
     explain.add_argument(
-        "--target", default="greedy", choices=list(MEANINGS), help="; ".join(f"{k}: {v}" for k, v in MEANINGS.items())
+        "--set",
+        action="append",
+        default=[],
+        type=_setting,
+        dest="options",
+        metavar="NAME=VALUE",
+        help="a keyword of the method, as in `--method occlusion --set patch=8`; may be given several times",
     )
+    known = "; ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items())
+    explain.add_argument("--target", default="greedy", help=f"{known}; value, advantage: of a dueling head; action=2")
     explain.add_argument(
         "--divisor", type=float, default=255.0, help="what the training divides pixels by (default: 255)"
     )
@@ -109,12 +117,25 @@ def _explain(options: argparse.Namespace) -> int:
         options.checkpoints,
         probe=options.probe,
         method=options.method,
+        options=dict(options.options),
+        target=options.target,
         divisor=options.divisor,
         logdir=options.logdir,
         judge=options.validity,
     )
     _print_json(reports, options.target) if options.json else _print_tables(reports, options.target)
     return 0
+
+
+def _setting(text: str) -> tuple[str, object]:
+    """A keyword and its value, which is a number, true, false, null or a word."""
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
 
 
 def _print_json(reports: Iterator[Report], target: str) -> None:
@@ -125,7 +146,7 @@ def _print_json(reports: Iterator[Report], target: str) -> None:
 def _print_tables(reports: Iterator[Report], target: str) -> None:
     console = Console()
     for report in reports:
-        title = f"{report.checkpoint or report.game}, step {report.step:,}: {MEANINGS[target]}"
+        title = f"{report.checkpoint or report.game}, step {report.step:,}: {MEANINGS.get(target, target)}"
         table = Table(*COLUMNS, title=title)
         for cells in report.rows(target):
             table.add_row(*cells)

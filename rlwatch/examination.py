@@ -49,6 +49,7 @@ class Maps:
 class Examination:
     """Asks one network about one probe, again and again, and remembers what the comparison over checkpoints needs.
 
+    `method` as of `explain`, `options` are its keywords. `targets`: what is explained, `greedy` always among it.
     `observe` turns the probe's uint8 frames (probe, stack, y, x) into what the network takes; found by trial if left
     out. `twins`: how many freshly drawn networks make up the untrained baseline. `dilation`: by how many pixels of the
     84 × 84 picture an object's mask is widened.
@@ -59,6 +60,8 @@ class Examination:
     network: Network
     probe: Probe
     method: Any = "epsilon_gamma_box"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    targets: tuple[str, ...] = TARGETS
     observe: Observe | None = None
     seed: int = 0
     twins: int = 3
@@ -80,7 +83,7 @@ class Examination:
         if not isinstance(self.network, nn.Module):
             log.warning("rlwatch: the network is no torch module, so there is no untrained baseline to compare with")
             return
-        drawn: dict[str, list[dict[str, ObjectRelevance]]] = {target: [] for target in TARGETS}
+        drawn: dict[str, list[dict[str, ObjectRelevance]]] = {target: [] for target in self.targets}
         for twin in range(self.twins):
             explained = self._explain(untrained(self.network, self.seed + twin), self._observations)
             for target, one in explained.items():
@@ -129,7 +132,8 @@ class Examination:
         cost = dict(report.cost)
         with _timed(cost, "validity"):
             generator = np.random.default_rng(self.seed)
-            figures = validity(network or self.network, self._sample, self.observe, generator, method=self.method)
+            method = {"method": self.method, "options": self.options}
+            figures = validity(network or self.network, self._sample, self.observe, generator, **method)
         return replace(report, validity=figures, trust=trust(figures), cost=cost)
 
     @cached_property
@@ -137,7 +141,7 @@ class Examination:
         return sample(self.probe, self.objects)
 
     def _explain(self, network: Network, observations: Tensor) -> dict[str, Explanation]:
-        return explain_targets(network, observations, targets=TARGETS, method=self.method)
+        return explain_targets(network, observations, targets=self.targets, method=self.method, **self.options)
 
     def _check(self, explained: dict[str, Explanation]) -> None:
         actions = explained["greedy"].q_values.shape[1]

@@ -1,6 +1,6 @@
 """The work of the command line: examine saved networks, record probes, say what is in them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rlwatch.atari.choose import record_probe
 from rlwatch.atari.probe import Probe
 from rlwatch.atari.recording import Policy
 from rlwatch.clips import ClipMaker
-from rlwatch.examination import Examination
+from rlwatch.examination import TARGETS, Examination
 from rlwatch.report import Report
 from rlwatch.tensorboard.writer import RunWriter
 
@@ -24,13 +24,16 @@ def explain_checkpoints(
     *,
     probe: str | Path | None = None,
     method: str = "epsilon_gamma_box",
+    options: Mapping[str, Any] | None = None,
+    target: str = "greedy",
     divisor: float = 255.0,
     logdir: Path | None = None,
     judge: bool = False,
 ) -> Iterator[Report]:
     """One Report a checkpoint, by step, as soon as it is made; findings compare it with those before.
 
-    `judge`: check how far the maps can be trusted too, at about three times the cost.
+    `options`: the method's own keywords. `target`: what is explained besides `greedy` and `contrast`. `judge`: check
+    how far the maps can be trusted too, at about three times the cost.
 
     Raises: ValueError, FileNotFoundError when a file, the probe or the method is not what it must be.
     """
@@ -39,7 +42,9 @@ def explain_checkpoints(
     if not probe and not first.game:
         raise ValueError(f"{files[0]} does not say its game: give --probe GAME or --probe FILE")
     asked = Probe.load(probe or first.game)
-    examination = Examination(first.network, asked, method=method)
+    examination = Examination(
+        first.network, asked, method=method, options=options or {}, targets=tuple(dict.fromkeys([*TARGETS, target]))
+    )
     examination.untrained_baseline()
     writer = None if logdir is None else RunWriter(logdir=logdir)
     clips = ClipMaker(asked)

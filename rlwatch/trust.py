@@ -70,6 +70,7 @@ def validity(
     generator: np.random.Generator,
     *,
     method: Any = "epsilon_gamma_box",
+    options: Mapping[str, Any] | None = None,
     other: Any = None,
     stages: int = 5,
     points: int = 12,
@@ -94,14 +95,14 @@ def validity(
     ask = _asking(network, observe)
     q_values = ask(chosen.frames)
     ranked = np.argsort(-q_values, axis=1, kind="stable")
-    explain = _Explain(observe, method, ranked[:, 0])
+    explain = _Explain(observe, method, ranked[:, 0], options or {})
     maps = explain(network, chosen.frames)
     weights = _weights(ranked[:, 0], q_values.shape[1])
     scored = {target: (one.relevance.sum(axis=1), weights[target]) for target, one in maps.items()}
     beaten = gains(ask, chosen.frames, scored, chosen.starts, chosen.episode, generator, points=points, orders=orders)
     alternatives = {
         "action": replace(explain, actions=ranked[:, 1])(network, chosen.frames),
-        "agreement": replace(explain, method=other or _opinion(method))(network, chosen.frames),
+        "agreement": replace(explain, method=other or _opinion(method), options={})(network, chosen.frames),
     }
     checks = chain(
         _randomised(network, chosen, explain, maps, int(generator.integers(2**31)), stages),
@@ -141,12 +142,13 @@ class _Explain:
     observe: Observe
     method: Any
     actions: Int[np.ndarray, " probe"]
+    options: Mapping[str, Any]
 
     def __call__(self, network: Network, frames: UInt8[np.ndarray, "probe stack y x"]) -> "Maps":
         observations = self.observe(torch.from_numpy(frames).to(device_of(network)))
         asked = _OfAction(network, torch.from_numpy(self.actions).to(observations.device))
         names = ("action=0", "action=1")
-        explained = explain_targets(asked, observations, names, self.method, batch_size=len(frames))
+        explained = explain_targets(asked, observations, names, self.method, batch_size=len(frames), **self.options)
         return {
             target: _Map(numbers(explained[name].relevance), numbers(explained[name].score))
             for target, name in zip(TARGETS, names, strict=True)

@@ -79,7 +79,7 @@ def test_less_than_one_map_is_refused():
 
 
 def test_all_actions_are_no_target_among_others():
-    with pytest.raises(ValueError, match=r"use explain\(\.\.\., target='all'\)"):
+    with pytest.raises(ValueError, match=r"or explain\(\.\.\., target='all'\)"):
         explain_targets(build(Nature), observations(), ("greedy", "all"))
 
 

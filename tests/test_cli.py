@@ -50,6 +50,30 @@ def test_explain_without_json_prints_a_table_and_what_the_target_means(folder, c
     assert "paddle" in printed
 
 
+def test_explain_takes_any_target_and_the_keywords_of_a_method(folder, capsys):
+    told = []
+    for root in ("0.5", "0.01"):
+        arguments = ["--method", "simple_taylor", "--set", f"root={root}", "--target", "action=2"]
+        assert main(["explain", str(folder / "step_000000100.pt"), *arguments, "--json"]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    assert {one["target"] for one in told} == {"action=2"}
+    assert told[0]["objects"]["ball"]["lift"] != told[1]["objects"]["ball"]["lift"]
+    assert {"greedy", "contrast"} <= told[0].keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["--method", "occlusion", "--set", "pach=3"], "did you mean 'patch'"),
+        (["--target", "contrst"], "did you mean 'contrast'"),
+        (["--target", "all"], "explain_actions"),
+    ],
+)
+def test_a_misspelt_setting_is_refused_with_a_remedy(folder, capsys, arguments, remedy):
+    assert main(["explain", str(folder / "step_000000100.pt"), *arguments]) == 1
+    assert remedy in capsys.readouterr().err
+
+
 def test_probe_says_what_is_in_it_and_draws_a_sheet(tmp_path, capsys):
     assert main(["probe", "pong", "--json", "--png", str(tmp_path / "sheet.png")]) == 0
     described = json.loads(capsys.readouterr().out)

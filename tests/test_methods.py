@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rlwatch.attribution import METHODS, explain, explain_targets
-from rlwatch.attribution.methods import CONSERVING, PERTURBING, QUERYING, settings
+from rlwatch.attribution.methods import CONSERVING, PERTURBING, QUERYING, SLOPING, settings
 from rlwatch.attribution.superpixels import grid
 from tests.fixtures.networks import ACTIONS, STACK, Nature, SamePadding, build, observations
 
@@ -51,7 +51,7 @@ def directly(network, pixels, method, target):
 
 
 @pytest.mark.parametrize("target", ["greedy", "contrast"])
-@pytest.mark.parametrize("method", QUERYING)
+@pytest.mark.parametrize("method", PERTURBING | SLOPING)
 def test_a_method_by_name_is_the_method_itself(method, target):
     network = build(Nature)
     found = explained(network, observations(), method, target)

@@ -108,12 +108,12 @@ def test_the_action_stays_what_it_was_whatever_a_changed_network_prefers():
     network = fresh().double()
     frames = torch.from_numpy(FRAMES).double() / 255
     q_values = network(frames)
-    fixed = _Explain(lambda asked: asked.double() / 255, "epsilon", q_values.argmax(1).numpy())
+    fixed = _Explain(lambda asked: asked.double() / 255, "epsilon", q_values.argmax(1).numpy(), {})
     for target, found in fixed(network, FRAMES).items():
         expected = explain(network, frames, "epsilon", target)
         np.testing.assert_allclose(found.relevance, expected.relevance.numpy(), rtol=1e-4, atol=1e-7)
         np.testing.assert_allclose(found.score, expected.score.detach().numpy(), rtol=1e-5)
-    other = _Explain(lambda asked: asked.double() / 255, "epsilon", np.full(8, 2))(network, FRAMES)["greedy"]
+    other = _Explain(lambda asked: asked.double() / 255, "epsilon", np.full(8, 2), {})(network, FRAMES)["greedy"]
     np.testing.assert_allclose(
         other.relevance, explain(network, frames, "epsilon", "action=2").relevance, rtol=1e-4, atol=1e-7
     )

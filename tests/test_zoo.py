@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
 import torch
 from torch import nn
@@ -26,21 +24,13 @@ from tests.fixtures.zoo import (
     Recurrent,
     Sampled,
     Tensorflow,
+    network_of,
     observations_of,
 )
 
 BOUND = 1e-8
 RULES = COMPOSITES | {"zero": Composite(Zero(), Zero())}
 BIAS_FREE = [Pooled, Dueling, Noisy, Quantiles, Categorical, Implicit, Sampled, Impala, Tensorflow, Chain]
-
-
-@cache
-def network_of(kind):
-    network = build(ZOO[kind]).eval()
-    for name, buffer in network.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.sub_(1)  # of either sign, so that rectifiers stay alive
-    return network.requires_grad_(requires_grad=False)
 
 
 def close(found, expected, bound=BOUND):

@@ -115,7 +115,7 @@ def explain_targets(
         method does not know. NotImplementedError: the network holds an operation for which LRP knows no rule.
     """
     if ALL in targets:
-        raise ValueError("explain_targets takes single targets, got 'all': use explain(..., target='all')")
+        raise ValueError("expected single targets, got 'all': use explain_actions, or explain(..., target='all')")
     scores = {target: target_named(target) for target in targets}
     asked = request(network, observations, method, batch_size, low, high, options)
     answers = []

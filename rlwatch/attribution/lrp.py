@@ -42,7 +42,7 @@ from rlwatch.attribution.signals import (
     refusal,
     unchanged,
 )
-from rlwatch.attribution.treatment import affine, batch_norm_factors, treatment
+from rlwatch.attribution.treatment import Treatment, affine, batch_norm_factors, treatment
 
 RuleOf = Callable[[Layer], Rule]
 
@@ -53,7 +53,8 @@ class Interception(TorchFunctionMode):
     `rule_of=None` takes the true gradient everywhere; `stop=True` ends the pass at the pixels, with PixelsReached;
     `instead` is what the network gets for the pixels. After the pass `pixels` is the explained tensor, and gradients
     gather in its two stand-ins: `ruled` (where a rule returns relevance itself) and `direct` (where relevance is in
-    gradient form). `keep=True` keeps in `computed` each table that was computed on the way.
+    gradient form). `keep=True` keeps in `computed` each table that was computed on the way. `treat` says what is run
+    for an operation that is no linear map.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Interception(TorchFunctionMode):
         stop: bool = False,
         instead: Tensor | None = None,
         keep: bool = False,
+        treat: Treatment = treatment,
     ) -> None:
         super().__init__()
         self.pixels: Tensor | None = None
@@ -72,7 +74,7 @@ class Interception(TorchFunctionMode):
         self.progress = Progress()
         self.observations = self.ruled = self.direct = observations
         self._rule_of, self._box, self._stop = rule_of, box, stop
-        self._instead, self._keep = instead, keep
+        self._instead, self._keep, self._treat = instead, keep, treat
         self._sandbox = Sandbox(observations)
         self._token = object()
         self._layers = 0
@@ -258,7 +260,7 @@ class Interception(TorchFunctionMode):
         layered = None if writes else self._layered(name, args, kwargs, carriers)
         if layered is not None:
             return layered
-        function = treatment(func, name, args, carriers, true_gradient=self._rule_of is None)
+        function = self._treat(func, name, args, carriers, true_gradient=self._rule_of is None)
         with torch.enable_grad():
             result = function(*args, **kwargs)
         if result is carriers[0] and not writes:
@@ -273,7 +275,7 @@ class Interception(TorchFunctionMode):
         """An operation that becomes part of a layer, or is made of layers; None if it is neither."""
         if name == "batch_norm":
             return self._batch_norm(carriers[0], *args[1:], **kwargs)
-        if name in operations.CELLS and self._rule_of is not None:
+        if name in operations.CELLS and self._rule_of is not None and self._treat is treatment:
             self._consume(carriers, name)
             with torch.enable_grad():
                 outputs = recurrent.unfolded(name, self._inner_layer, *args, **kwargs)

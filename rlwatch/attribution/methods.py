@@ -15,11 +15,15 @@ from rlwatch.attribution.composites import COMPOSITES
 from rlwatch.attribution.copies import action_weights
 from rlwatch.attribution.fading import meaningful_perturbation
 from rlwatch.attribution.gradient import GRADIENT_METHODS
+from rlwatch.attribution.lrp import RuleOf
 from rlwatch.attribution.passes import Network, Pass, run
 from rlwatch.attribution.paths import integrated_gradients, simple_taylor, smoothgrad
 from rlwatch.attribution.perturbation import greydanus, occlusion, sarfa
+from rlwatch.attribution.rescale import deep_lift, rescaling
+from rlwatch.attribution.rules import Zero
 from rlwatch.attribution.sampling import lime, shap
 from rlwatch.attribution.targets import Target, unknown
+from rlwatch.attribution.treatment import Treatment, treatment
 
 Method = Callable[..., Tensor]
 
@@ -40,12 +44,15 @@ SLOPING: dict[str, Method] = {
 }
 """Methods that ask for the gradient at other pictures."""
 
-QUERYING = PERTURBING | SLOPING
+COMPARING: dict[str, Method] = {"deep_lift": deep_lift}
+"""Methods that compare each layer's answer with its answer to a baseline."""
+
+QUERYING = PERTURBING | SLOPING | COMPARING
 """Methods that ask the network many times."""
 
 METHODS = (*COMPOSITES, *GRADIENT_METHODS, *QUERYING)
 
-CONSERVING = frozenset({*COMPOSITES, "gradient_x_input", "simple_taylor", "integrated_gradients", "shap"})
+CONSERVING = frozenset({*COMPOSITES, "gradient_x_input", "simple_taylor", "integrated_gradients", "deep_lift", "shap"})
 """Methods whose maps add up to the score, up to what is absorbed."""
 
 _OWN = frozenset({"batch_size", "gradient"})
@@ -74,10 +81,23 @@ class Queries:
         _, direct = passed.gradients(total, last=True)
         return torch.zeros_like(pictures) if direct is None else direct.reshape(pictures.shape)
 
-    def _run(self, pictures: Tensor) -> Pass:
+    def multipliers(
+        self,
+        pictures: Float[Tensor, "probe stack y x"],
+        baselines: Float[Tensor, "probe stack y x"],
+        weights: Float[Tensor, "probe column"],
+    ) -> Float[Tensor, "probe stack y x"]:
+        """What the differences of pictures from their baselines are multiplied with, by DeepLIFT's rescale rule."""
+        passed = self._run(torch.cat([pictures, baselines]), lambda _: Zero(), rescaling)
+        with torch.enable_grad():
+            total = (passed.table(self.target)[: len(pictures)] * weights).sum()
+        _, direct = passed.gradients(total, last=True)
+        return torch.zeros_like(pictures) if direct is None else direct[: len(direct) // 2].reshape(pictures.shape)
+
+    def _run(self, pictures: Tensor, rule_of: RuleOf | None = None, treat: Treatment = treatment) -> Pass:
         one = self.origin.observations[:1]
         observations = one.repeat(len(pictures), *[1] * (one.ndim - 1))
-        return run(self.network, observations, instead=pictures, keep=self.target.of_streams)
+        return run(self.network, observations, rule_of, instead=pictures, keep=self.target.of_streams, treat=treat)
 
 
 def check_options(method: str, options: Mapping[str, object]) -> None:
@@ -122,8 +142,9 @@ def queried(
 
 def _answer(method: str, queries: Queries, pictures: Tensor, weights: Tensor, options: Mapping[str, Any]) -> Tensor:
     gradient = {"gradient": queries.gradient} if method == "meaningful_perturbation" else {}
-    asked = queries.ask if method in PERTURBING else queries.gradient
-    return QUERYING[method](asked, pictures, weights, **gradient, **options)
+    asked: dict[str, Callable[..., Tensor]]
+    asked = dict.fromkeys(PERTURBING, queries.ask) | dict.fromkeys(COMPARING, queries.multipliers)
+    return QUERYING[method](asked.get(method, queries.gradient), pictures, weights, **gradient, **options)
 
 
 def generator_state(options: Mapping[str, Any]) -> Tensor | None:

@@ -15,6 +15,7 @@ from rlwatch.attribution.lrp import Interception, RuleOf
 from rlwatch.attribution.operations import tensors_in
 from rlwatch.attribution.signals import BoxOf
 from rlwatch.attribution.targets import Target
+from rlwatch.attribution.treatment import Treatment, treatment
 
 Network = Callable[..., Any]
 PICTURE = 4
@@ -92,13 +93,16 @@ def run(
     *,
     instead: Tensor | None = None,
     keep: bool = False,
+    treat: Treatment = treatment,
 ) -> Pass:
     """A forward pass of the network, `instead` standing in the place of its pixels; `keep` for targets of streams.
+
+    `treat` says what is run for an operation that is no linear map.
 
     Raises: ValueError: what it returned is no table of Q-values, is not finite, or does not follow from the
         observations. NotImplementedError: the network holds an operation for which LRP knows no rule.
     """
-    interception = Interception(observations, rule_of, box, instead=instead, keep=keep)
+    interception = Interception(observations, rule_of, box, instead=instead, keep=keep, treat=treat)
     with torch.enable_grad(), interception:
         outputs = network(interception.observations)
     q_values, pixels = _q_values(outputs, interception, len(observations))

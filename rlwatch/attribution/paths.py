@@ -36,7 +36,7 @@ def simple_taylor(
     """
     if not 0 < root < 1:
         raise ValueError(f"root must lie in (0, 1), got {root}: at 0 itself a ReLU without bias has no slope")
-    start, way = _way(observations, baseline)
+    start, way = way_from(observations, baseline)
     at_root = _mean_gradient(
         gradient, start, weights, lambda probe, _: start[probe] + root * way[probe], torch.ones(1), batch_size
     )
@@ -104,7 +104,7 @@ def integrated_gradients(
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    start, way = _way(observations, baseline)
+    start, way = way_from(observations, baseline)
     places, shares = (torch.from_numpy(each / 2) for each in np.polynomial.legendre.leggauss(steps))
     along = (places + 0.5).to(way)[:, None, None, None]
     return way * _mean_gradient(
@@ -131,8 +131,11 @@ def _mean_gradient(
     return total
 
 
-def _way(observations: Tensor, baseline: Baseline) -> tuple[Tensor, Tensor]:
-    """The baseline and the way from it to the observations."""
+def way_from(observations: Tensor, baseline: Baseline) -> tuple[Tensor, Tensor]:
+    """The baseline and the way from it to the observations.
+
+    Raises: TypeError: observations that are no floating numbers.
+    """
     _refuse_integers(observations)
     start = reference(observations, baseline)
     return start, observations - start

@@ -13,6 +13,9 @@ from rlwatch.attribution import operations
 from rlwatch.attribution.operations import in_place, name_of, tensors_in
 from rlwatch.attribution.signals import refusal
 
+Treatment = Callable[..., Callable[..., Any]]
+"""From an operation and its arguments to what is run for it."""
+
 
 def treatment(
     func: Callable[..., Any], name: str, args: tuple[Any, ...], carriers: list[Tensor], *, true_gradient: bool
