@@ -123,6 +123,11 @@ class Examination:
             cost=cost,
         )
 
+    def remember(self, report: Report) -> None:
+        """Go on behind a report that another examination of the same network and probe has made."""
+        self.baseline = {target: dict(objects) for target, objects in report.untrained.items()}
+        self._remember(report.step, report.targets)
+
     def judged(self, report: Report, *, network: Network | None = None) -> Report:
         """The report with the checks on its maps, which cost several times as much as all the rest.
 
@@ -166,7 +171,7 @@ class Examination:
             for target, one in explained.items()
         }
 
-    def _remember(self, step: int, targets: dict[str, TargetRelevance]) -> None:
+    def _remember(self, step: int, targets: Mapping[str, TargetRelevance]) -> None:
         self._steps.append(step)
         for target, measured in targets.items():
             for name, one in measured.objects.items():

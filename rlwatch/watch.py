@@ -1,9 +1,10 @@
 """The monitor: when is a checkpoint due, what does it cost, what if it fails."""
 
 import logging
+import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -18,12 +19,18 @@ from torch.utils.tensorboard import SummaryWriter
 from rlwatch.atari.names import plain
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.inputs import Observe
-from rlwatch.clips import ClipMaker
 from rlwatch.examination import Examination, Network
+from rlwatch.logbook import Fault, Inline, Job, Logbook, Outcome, write
 from rlwatch.report import Finding, Report
 from rlwatch.schedule import Schedule
+from rlwatch.tensorboard.events import check_folder
 from rlwatch.tensorboard.writer import RunWriter
 from rlwatch.unwrap import check_updates, is_first_rank, unwrapped
+from rlwatch.worker import Worker
+
+PLACES = ("inline", "process")
+PATIENCE = 300.0
+"""Seconds that the end of a training waits for its last checkpoint."""
 
 log = logging.getLogger("rlwatch")
 
@@ -37,6 +44,10 @@ class Watch:
     steps, where it is known, so that checkpoints stand evenly. `budget`: part of the wall clock that the monitor may
     use, `every`: a distance in steps instead. `observe`: from the probe's uint8 frames (probe, stack, y, x) to what the
     network takes; found by trial if left out. `purge_step`: the step that a resumed training goes on from.
+
+    `where`: "inline" makes each checkpoint here and now while the training waits, and a call returns its Report.
+    "process" makes it in a process of its own while the training goes on: a call hands over the weights, in
+    milliseconds, and returns the Report that has come back since; while that process is busy no step is due.
 
     Attaching raises what is wrong; from then on nothing is raised: a fault is logged once, with its reason, and the
     training goes on. Weights, gradients, mode, buffers and random generators stay as they were, bit for bit.
@@ -57,20 +68,24 @@ class Watch:
         budget: float = 0.01,
         every: int | None = None,
         method: Any = "epsilon_gamma_box",
+        options: Mapping[str, Any] | None = None,
         observe: Observe | None = None,
+        where: str = "inline",
         purge_step: int | None = None,
         seed: int = 0,
     ) -> None:
+        if where not in PLACES:
+            raise ValueError(f"where must be one of {', '.join(PLACES)}, got {where!r}")
         self._schedule = Schedule(budget=budget, total_steps=total_steps, every=every)
-        self._logs, self._network = is_first_rank(), unwrapped(q_network)
+        self._logs, self._network, self._process = is_first_rank(), unwrapped(q_network), os.getpid()
         probe = probe if isinstance(probe, Probe) else Probe.load(probe)
         _check_game(probe, game)
-        self._finite = True
+        settings = {"probe": probe, "method": method, "options": options or {}, "observe": observe, "seed": seed}
         with _untouched_generators():
-            self._examination = Examination(self._network, probe, method=method, observe=observe, seed=seed)
-        self._clips = ClipMaker(probe)
+            examination = Examination(self._network, **settings)
         if self._logs:
-            self._writer = RunWriter(writer, None if logdir is None else Path(logdir), purge_step)
+            log_settings = {"logdir": None if logdir is None else Path(logdir), "purge_step": purge_step}
+            self._open(where, examination, settings, writer, log_settings)
         self._handles: list[RemovableHandle] = []
         self._faults: set[str] = set()
         self._returns = float("nan")
@@ -78,7 +93,11 @@ class Watch:
 
     def __call__(self, step: int) -> Report | None:
         """The checkpoint's Report where one was due at this agent step, else None."""
-        return self._checkpoint(step) if self._logs and self._schedule.due(step) else None
+        if not self._logs or os.getpid() != self._process:  # a forked process trains nothing of ours
+            return None
+        if self._place.free and self._schedule.due(step):
+            self._submit(Job(step, self._returns, self._last is None or self._schedule.room(), self.cost))
+        return self._collect()
 
     def attach(self, optimizer: Optimizer, *, steps_per_update: int = 1) -> RemovableHandle:
         """Watch after every update of this optimiser, with no edit of the loop; the handle's `remove()` ends it.
@@ -105,11 +124,16 @@ class Watch:
 
     def finish(self, step: int) -> Report | None:
         """The last checkpoint, with everything; None when this step has had one with everything."""
-        if not self._logs:
+        if not self._logs or os.getpid() != self._process:
             return None
-        if self._last is None or self._last.step < step:
-            return self._checkpoint(step, last=True)
-        return None if self._last.validity else self._complete(self._last)
+        self._settle()
+        last = self._last
+        if last is not None and last.step >= step and last.validity:
+            return None
+        step = step if last is None else max(step, last.step)
+        if self._place.free:
+            self._submit(Job(step, self._returns, judge=True, fraction=self.cost))
+        return self._settle()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -131,77 +155,77 @@ class Watch:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        if not self._logs or os.getpid() != self._process:
+            return
         try:
-            if self._logs:
+            self._place.close()
+            if self._writer is not None:
                 self._writer.close()
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
-            self._note_fault(error, "closing its log")
+            self._note(Fault("its end", f"{type(error).__name__}: {error}"))
 
-    def _checkpoint(self, step: int, *, last: bool = False) -> Report | None:
-        began = time.perf_counter()
-        once = 0.0
-        try:
-            with _untouched_generators():
-                once = self._first_time(began)
-                report = self._examination.report(step, returns=self._returns)
-                if last or self._last is None or self._schedule.room():
-                    report = self._judged(report)
-                self._write(report)
-        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
-            self._note_fault(error, f"step {step:,}")
-            report = None
-        spent = time.perf_counter() - began
-        costly = report.cost.get("validity", 0.0) if report else 0.0
-        self._schedule.pay(step, spent - once - costly)
-        self._schedule.pay(step, once, recurring=False)
-        self._schedule.pay_costly(costly)
-        self._last = report or self._last
-        return report
+    def _open(
+        self,
+        where: str,
+        examination: Examination,
+        settings: dict[str, Any],
+        writer: SummaryWriter | None,
+        log_settings: dict[str, Any],
+    ) -> None:
+        """Open the log, here or in a process of its own, which cannot write into somebody's SummaryWriter."""
+        logdir = log_settings["logdir"]
+        own = where == "process" and writer is None and logdir is not None
+        self._writer = None if own else RunWriter(writer, **log_settings)
+        if own:
+            check_folder(logdir)
+        self._place: Inline | Worker
+        if where == "inline":
+            self._place = Inline(Logbook(examination, self._writer))
+            self._writer = None
+        else:
+            settings = settings | {"observe": examination.observe}
+            self._place = Worker(self._network, settings, log_settings if own else None)
 
-    def _judged(self, report: Report) -> Report:
-        """The report with the costly checks on its maps, without them where they fail."""
-        try:
-            return self._examination.judged(report)
-        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
-            self._note_fault(error, f"step {report.step:,} about the validity of the maps")
-            return report
-
-    def _complete(self, report: Report) -> Report | None:
-        """Add what the last checkpoint lacks; None where it cannot be had."""
+    def _submit(self, job: Job) -> None:
         with _untouched_generators():
-            self._last = self._judged(report)
-        if not self._last.validity:
-            return None
-        self._schedule.pay_costly(self._last.cost["validity"])
-        try:
-            self._writer.checkpoint(self._last, {})
-        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
-            self._note_fault(error, f"step {report.step:,}")
-        return self._last
+            self._place.submit(job)
 
-    def _first_time(self, began: float) -> float:
-        """Measure the baseline and lay out the dashboard before the first report; the seconds that this took."""
-        if self._examination.baseline or self._last is not None:
-            return 0.0
-        self._examination.untrained_baseline()
-        self._writer.layout(list(self._examination.objects))
-        return time.perf_counter() - began
+    def _settle(self) -> Report | None:
+        """The newest Report, once everything that was handed over has come back."""
+        until = time.monotonic() + PATIENCE
+        newest = self._collect()
+        while self._place.busy and time.monotonic() < until:
+            newest = self._collect(wait=0.5) or newest
+        return newest
 
-    def _write(self, report: Report) -> None:
-        maps = self._examination.maps
-        assert maps is not None  # noqa: S101 - report() has just set it
+    def _collect(self, *, wait: float = 0.0) -> Report | None:
+        """The newest Report that has come back."""
+        newest = None
+        for outcome in self._place.outcomes(wait=wait):
+            self._book(outcome)
+            newest = outcome.report or newest
+        self._last = newest or self._last
+        return newest
+
+    def _book(self, outcome: Outcome) -> None:
+        """Write what is to be written, tell what went wrong, and pay."""
         began = time.perf_counter()
-        clips = self._clips.draw(report, maps)
-        drawn = time.perf_counter()
-        self._writer.checkpoint(report, clips)
-        costs = {"draw": drawn - began, "write": time.perf_counter() - drawn, "fraction": self._schedule.fraction}
-        self._writer.scalars(report.step, {f"rlwatch/cost/{part}": value for part, value in costs.items()})
+        for fault in outcome.faults:
+            self._note(fault)
+        if outcome.page is not None and self._writer is not None:
+            try:
+                write(self._writer, outcome.page)
+            except Exception as error:  # noqa: BLE001 - the monitor never harms the training
+                self._note(Fault(f"step {outcome.job.step:,}", f"{type(error).__name__}: {error}"))
+        written = time.perf_counter() - began
+        self._schedule.pay(outcome.job.step, outcome.seconds - outcome.once - outcome.costly + written)
+        self._schedule.pay(outcome.job.step, outcome.once, recurring=False)
+        self._schedule.pay_costly(outcome.costly)
 
-    def _note_fault(self, error: Exception, where: str) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        if reason not in self._faults:
-            self._faults.add(reason)
-            log.warning("rlwatch: nothing was logged at %s (%s); training goes on", where, reason)
+    def _note(self, fault: Fault) -> None:
+        if fault.reason not in self._faults:
+            self._faults.add(fault.reason)
+            log.warning("rlwatch: nothing was logged at %s (%s); training goes on", fault.where, fault.reason)
 
 
 def _check_game(probe: Probe, game: str | None) -> None:

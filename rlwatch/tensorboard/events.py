@@ -8,7 +8,10 @@ import itertools
 import os
 import socket
 import struct
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog, SourceMetadata
@@ -29,13 +32,9 @@ class EventFile:
         name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_COUNT)}.rlwatch"
         self.path = logdir / name
         self._pending: list[bytes] = []
-        try:
+        with _telling_of(logdir):
             logdir.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("xb", buffering=0)
-        except OSError as error:
-            raise _told(
-                error, f"logdir must be a folder that can be written, got {logdir}", "choose another"
-            ) from error
         source = SourceMetadata(writer="rlwatch.tensorboard.events")
         self._add(Event(file_version="brain.Event:2", source_metadata=source))
         if purge_step is not None:
@@ -81,6 +80,24 @@ class EventFile:
         length = struct.pack("<Q", len(data))
         parts = length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data))
         self._pending += parts
+
+
+def check_folder(logdir: Path) -> None:
+    """Make sure that an event file could be written there.
+
+    Raises: OSError when the folder cannot be made or written.
+    """
+    with _telling_of(logdir):
+        logdir.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=logdir).close()
+
+
+@contextmanager
+def _telling_of(logdir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _told(error, f"logdir must be a folder that can be written, got {logdir}", "choose another") from error
 
 
 def _told(error: OSError, expected: str, remedy: str) -> OSError:

@@ -1,0 +1,181 @@
+"""The log of a run, page by page: each checkpoint is examined, drawn and written."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from rlwatch.clips import ClipMaker
+from rlwatch.examination import Examination
+from rlwatch.report import Report
+from rlwatch.tensorboard.writer import RunWriter
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checkpoint to be made: its step, the training's newest return, and whether its maps are checked, too.
+
+    `fraction`: the part of the wall clock that the monitor has used until then.
+    """
+
+    step: int
+    returns: float = math.nan
+    judge: bool = False
+    fraction: float = math.nan
+
+
+class Fault(NamedTuple):
+    """What went wrong where; a reason is told once."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is written of one checkpoint; `objects` are those that the dashboard is laid out for, at the first page."""
+
+    report: Report
+    clips: Mapping[str, bytes] = field(default_factory=dict)
+    costs: Mapping[str, float] = field(default_factory=dict)
+    objects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    `seconds` is what it took, of which `once` does not recur (the untrained baseline) and `costly` went into the checks
+    on the maps. `page`: what is still to be written, by whoever has the writer.
+    """
+
+    job: Job
+    report: Report | None
+    seconds: float
+    once: float = 0.0
+    costly: float = 0.0
+    faults: tuple[Fault, ...] = ()
+    page: Page | None = None
+
+
+class Logbook:
+    """Makes one page after the other; without a `writer`, pages are handed on unwritten. Nothing is raised."""
+
+    def __init__(self, examination: Examination, writer: RunWriter | None) -> None:
+        self._examination, self._writer = examination, writer
+        self._clips = ClipMaker(examination.probe)
+        self._last: Report | None = None
+        self._faults: list[Fault] = []
+
+    def add(self, job: Job) -> Outcome:
+        """Makes the page of a job; of a step that has one already, what it lacks."""
+        began, self._faults = time.perf_counter(), []
+        report, page, once = None, None, 0.0
+        try:
+            if self._last is not None and self._last.step == job.step:
+                report, page = self._completed(self._last)
+            else:
+                once = self._first_time()
+                report, page = self._made(job, laid_out=not once)
+            page = self._written(page)
+        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
+            self._note(error, f"step {job.step:,}")
+            report = page = None
+        self._last = report or self._last
+        costly = report.cost.get("validity", 0.0) if report else 0.0
+        return Outcome(job, report, time.perf_counter() - began, once, costly, tuple(self._faults), page)
+
+    def remember(self, report: Report) -> None:
+        """Go on behind a report that another logbook has made."""
+        self._examination.remember(report)
+        self._last = report
+
+    def close(self) -> None:
+        """Close the log.
+
+        Raises: OSError when the disk is full or the file is gone.
+        """
+        if self._writer is not None:
+            self._writer.close()
+
+    def _made(self, job: Job, *, laid_out: bool) -> tuple[Report, Page]:
+        report = self._examination.report(job.step, returns=job.returns)
+        report = self._judged(report) if job.judge else report
+        maps = self._examination.maps
+        assert maps is not None  # noqa: S101 - report() has just set it
+        began = time.perf_counter()
+        clips = self._clips.draw(report, maps)
+        costs = {"draw": time.perf_counter() - began, "fraction": job.fraction}
+        return report, Page(report, clips, costs, () if laid_out else tuple(self._examination.objects))
+
+    def _completed(self, report: Report) -> tuple[Report | None, Page | None]:
+        judged = report if report.validity else self._judged(report)
+        return (None, None) if judged is report else (judged, Page(judged))
+
+    def _judged(self, report: Report) -> Report:
+        """The report with the costly checks on its maps, without them where they fail."""
+        try:
+            return self._examination.judged(report)
+        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
+            self._note(error, f"step {report.step:,} about the validity of the maps")
+            return report
+
+    def _first_time(self) -> float:
+        """Measure the baseline before the first report; the seconds that this took."""
+        if self._examination.baseline or self._last is not None:
+            return 0.0
+        began = time.perf_counter()
+        self._examination.untrained_baseline()
+        return time.perf_counter() - began
+
+    def _written(self, page: Page | None) -> Page | None:
+        """Nothing, once it is written; the page where another has the writer."""
+        if page is None or self._writer is None:
+            return page
+        write(self._writer, page)
+        return None
+
+    def _note(self, error: Exception, where: str) -> None:
+        self._faults.append(Fault(where, f"{type(error).__name__}: {error}"))
+
+
+class Inline:
+    """Makes each checkpoint here and now, while the training waits."""
+
+    busy = False
+    free = True
+
+    def __init__(self, logbook: Logbook) -> None:
+        self._logbook = logbook
+        self._done: list[Outcome] = []
+
+    def submit(self, job: Job) -> None:
+        """Make the checkpoint."""
+        self._done.append(self._logbook.add(job))
+
+    def outcomes(self, *, wait: float = 0.0) -> Iterator[Outcome]:
+        """What became of the jobs."""
+        del wait
+        while self._done:
+            yield self._done.pop(0)
+
+    def close(self) -> None:
+        """Close the log.
+
+        Raises: OSError when the disk is full or the file is gone.
+        """
+        self._logbook.close()
+
+
+def write(writer: RunWriter, page: Page) -> None:
+    """Write a page.
+
+    Raises: OSError when the disk is full or the file is gone.
+    """
+    began = time.perf_counter()
+    if page.objects:
+        writer.layout(list(page.objects))
+    writer.checkpoint(page.report, page.clips)
+    costs = dict(page.costs) | {"write": time.perf_counter() - began}
+    writer.scalars(page.report.step, {f"rlwatch/cost/{part}": value for part, value in costs.items()})

@@ -1,0 +1,232 @@
+"""A process of its own that keeps the logbook while the training goes on.
+
+The training's side is `Worker`, the other one `serve`. A job travels only while the worker is free: so nothing queues
+up, nothing waits, and the weights are always those of the job's step.
+"""
+
+import contextlib
+import os
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import torch
+
+from rlwatch.examination import Examination, Network
+from rlwatch.logbook import Fault, Job, Logbook, Outcome
+from rlwatch.report import Report
+from rlwatch.tensorboard.writer import RunWriter
+from rlwatch.travel import Form, Hold, form, pack, read_file, shared_file, unpack
+
+LIVES = 2
+LOOK = 0.02
+"""Seconds between two looks at the worker."""
+
+NICENESS = 10
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What a worker starts with; `reports` are those made before it, so that findings and onsets go on."""
+
+    structure: bytes
+    forms: list[Form]
+    settings: Mapping[str, Any]
+    log: Mapping[str, Any] | None
+    reports: tuple[Report, ...] = ()
+
+
+class Worker:
+    """Makes checkpoints in another process, which starts at once, and once again if it dies.
+
+    `settings` are those of Examination besides the network; `log` those of RunWriter, None where the pages are written
+    by whoever has the writer. A second of the worker's processor counts as one of the training's divided by the number
+    of cores: a training that uses them all can lose no more.
+
+    Raises: TypeError, ValueError when the network cannot be sent.
+    """
+
+    def __init__(self, network: Network, settings: Mapping[str, Any], log: Mapping[str, Any] | None) -> None:
+        self._network, self._settings, self._log = network, settings, log
+        self._lives = LIVES
+        self._done: list[Outcome] = []
+        self._reports: list[Report] = []
+        self._job: Job | None = None
+        self._submitting = self._looked = 0.0
+        self._start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is being done."""
+        return self._job is not None
+
+    @property
+    def free(self) -> bool:
+        """Whether it takes a job now."""
+        return not self.busy and self._lives > 0
+
+    def submit(self, job: Job) -> None:
+        """Hand over a job, with the weights as they are now; the worker must be free."""
+        began = time.perf_counter()
+        self._job = job
+        try:
+            self._send(job)
+        except OSError:
+            self._died()
+        except (TypeError, ValueError) as error:
+            self._fail(f"{type(error).__name__}: {error}")
+        self._submitting = time.perf_counter() - began
+
+    def outcomes(self, *, wait: float = 0.0) -> Iterator[Outcome]:
+        """What has become of the job, if it is done; if not, it is waited for as many seconds."""
+        if self._job is not None and (wait or time.monotonic() - self._looked >= LOOK):
+            self._looked = time.monotonic()
+            self._look(wait)
+        while self._done:
+            outcome = self._done.pop(0)
+            yield replace(outcome, seconds=outcome.seconds + self._submitting)
+
+    def close(self, *, patience: float = 10.0) -> None:
+        """End the process, which may finish what it is at within so many seconds."""
+        self._pipe.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
+        self._process.kill()
+        self._process.wait()
+
+    def _start(self) -> None:
+        self._structure, tensors = pack(self._network)
+        forms = [form(tensor) for tensor in tensors]
+        memory = shared_file(sum(one.size for one in forms))
+        self._hold = Hold(memory, forms)
+        self._hold.load(tensors)
+        letter = Letter(self._structure, forms, self._settings, self._log, tuple(self._reports))
+        content = cloudpickle.dumps(letter)
+        post = shared_file(len(content), content)
+        self._pipe, theirs = Pipe()
+        self._process = _launch(post, memory, theirs.fileno())
+        theirs.close()
+        for descriptor in (post, memory):
+            os.close(descriptor)
+
+    def _send(self, job: Job) -> None:
+        """Raises: OSError when the worker is gone; TypeError, ValueError when the network cannot be sent any more."""
+        structure, tensors = pack(self._network)
+        if [form(tensor) for tensor in tensors] != self._hold.forms:
+            self.close(patience=0.0)
+            self._start()
+            structure, tensors = pack(self._network)
+        self._hold.load(tensors)
+        self._pipe.send((job, None if structure == self._structure else structure))
+        self._structure = structure
+
+    def _look(self, wait: float) -> None:
+        try:
+            if not self._pipe.poll(wait):
+                return
+            outcome: Outcome = self._pipe.recv()
+        except (EOFError, OSError):
+            self._died()
+            return
+        self._job = None
+        self._done.append(outcome)
+        self._reports += [outcome.report] if outcome.report else []
+
+    def _died(self) -> None:
+        self.close(patience=1.0)
+        self._lives -= 1
+        reason = f"the worker died with status {self._process.returncode}"
+        try:
+            if self._lives:
+                self._start()
+        except (OSError, TypeError, ValueError) as error:
+            self._lives = 0
+            reason += f", and none starts: {error}"
+        self._fail(f"{reason}: {'a new one has started' if self._lives else 'nothing more will be logged'}")
+
+    def _fail(self, reason: str) -> None:
+        assert self._job is not None  # noqa: S101 - only a job can fail
+        self._done.append(Outcome(self._job, None, 0.0, faults=(Fault(f"step {self._job.step:,}", reason),)))
+        self._job = None
+
+
+def _launch(*descriptors: int) -> subprocess.Popen[bytes]:
+    """The worker's process. Not by multiprocessing, which would run the training's script in it once more."""
+    command = [sys.executable, "-c", f"from rlwatch.worker import serve; serve{descriptors}"]
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    return subprocess.Popen(  # noqa: S603 - our own code
+        command,
+        pass_fds=descriptors,
+        env=os.environ | {"PYTHONPATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # an interrupt at the keyboard is the training's
+    )
+
+
+def serve(post: int, memory: int, pipe: int) -> None:
+    """Does the jobs that come through the pipe until it is closed; the other end of `Worker`."""
+    os.nice(NICENESS)
+    torch.set_num_threads(1)
+    letter: Letter = pickle.loads(read_file(post))  # noqa: S301 - from the training's own process
+    desk, connection = _Desk(letter, memory), Connection(pipe)
+    with contextlib.suppress(EOFError, OSError):  # the training has gone
+        while True:
+            connection.send(desk.outcome(*connection.recv()))
+    desk.close()
+
+
+class _Desk:
+    """The logbook at the worker's end; it opens with the first job."""
+
+    def __init__(self, letter: Letter, memory: int) -> None:
+        self._letter, self._hold = letter, Hold(memory, letter.forms)
+        self._tensors = self._hold.empty()
+        self._examination: Examination | None = None
+        self._logbook: Logbook | None = None
+
+    def outcome(self, job: Job, structure: bytes | None) -> Outcome:
+        """What becomes of a job. Times are the processor's, as far as they can slow the training."""
+        began = time.process_time() if self._logbook else 0.0
+        self._hold.fetch(self._tensors)
+        try:
+            logbook = self._opened(structure)
+        except Exception as error:  # noqa: BLE001 - told to the training's side, which tells the user
+            return Outcome(job, None, 0.0, faults=(Fault(f"step {job.step:,}", f"{type(error).__name__}: {error}"),))
+        opening = 0.0 if began else time.process_time()
+        outcome = logbook.add(job)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return replace(
+            outcome,
+            seconds=(time.process_time() - began) / cores,
+            once=(opening + outcome.once) / cores,
+            costly=outcome.costly / cores,
+        )
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._logbook is not None:
+            self._logbook.close()
+
+    def _opened(self, structure: bytes | None) -> Logbook:
+        """The logbook of the network as it is now.
+
+        Raises: whatever the network's own code or the log's folder raises.
+        """
+        if self._examination is None or self._logbook is None:
+            network = unpack(structure or self._letter.structure, self._tensors)
+            self._examination = Examination(network, **self._letter.settings)
+            writer = None if self._letter.log is None else RunWriter(**self._letter.log)
+            self._logbook = Logbook(self._examination, writer)
+            for report in self._letter.reports:
+                self._logbook.remember(report)
+        elif structure is not None:
+            self._examination.network = unpack(structure, self._tensors)
+        return self._logbook

@@ -1,0 +1,71 @@
+"""What is sent to another process arrives as it was."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rlwatch.travel import Hold, form, pack, read_file, shared_file, unpack
+
+
+def sent(value):
+    """The value as another process gets it."""
+    structure, tensors = pack(value)
+    hold = Hold(shared_file(sum(form(one).size for one in tensors)), [form(one) for one in tensors])
+    hold.load(tensors)
+    arrived = hold.empty()
+    hold.fetch(arrived)
+    return unpack(structure, arrived)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool])
+@pytest.mark.parametrize("shape", [(), (0, 3), (5,), (2, 3, 4)])
+def test_a_tensor_arrives_bit_for_bit(dtype, shape):
+    tensor = (100 * torch.rand(shape)).to(dtype)
+    assert torch.equal(sent([tensor])[0], tensor)
+
+
+def test_a_module_arrives_with_its_kinds_of_tensors_and_what_it_shares():
+    network = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 3)).eval()
+    network[2].weight = network[0].weight
+    network[0].bias.requires_grad_(requires_grad=False)
+    arrived = sent(network)
+    assert arrived[2].weight is arrived[0].weight
+    assert [one.requires_grad for one in arrived.parameters()] == [one.requires_grad for one in network.parameters()]
+    assert not arrived.training
+    torch.testing.assert_close(arrived(torch.eye(3)), network(torch.eye(3)), rtol=0, atol=0)
+
+
+def test_tensors_within_a_function_are_found():
+    network = nn.Linear(2, 2)
+    structure, tensors = pack(lambda observations: network(observations).relu())
+    assert {id(one) for one in tensors} == {id(network.weight), id(network.bias)}
+    assert len(structure) < 10_000
+
+
+def test_a_transposed_tensor_arrives_in_its_order():
+    tensor = torch.arange(6).view(2, 3).t()
+    assert torch.equal(sent(tensor), tensor)
+
+
+def test_what_cannot_be_pickled_is_refused_with_a_remedy():
+    network, lock = nn.Linear(2, 2), threading.Lock()
+    with pytest.raises(TypeError, match=r"cannot be sent.*pass the module itself.*where='inline'"):
+        pack(lambda observations: (network(observations), lock))
+
+
+def test_a_function_that_holds_a_replay_memory_is_refused_with_a_remedy():
+    network, memory = nn.Linear(2, 2), np.zeros(1 << 29, np.uint8)
+    with pytest.raises(ValueError, match=r"512 MB besides its weights: pass the module itself"):
+        pack(lambda observations: (network(observations), memory))
+
+
+def test_weights_that_are_no_plain_numbers_are_refused():
+    with pytest.raises(TypeError, match="expected dense weights"):
+        form(torch.eye(3).to_sparse())
+
+
+def test_a_file_in_memory_holds_what_it_was_given():
+    assert read_file(shared_file(3, b"abc")) == b"abc"

@@ -1,0 +1,224 @@
+"""The monitor in a process of its own: the same numbers, and what it survives."""
+
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from rlwatch import Watch
+from tests.test_watch import Nature, read, tags
+
+pytestmark = pytest.mark.real
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return Nature()
+
+
+def redrawn(one, seed):
+    one.load_state_dict(network(seed).state_dict())
+
+
+def report_of(watch, step):
+    """The report of a step, once it has come back."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        report = watch(step)
+        if report is not None:
+            return report
+        time.sleep(0.02)
+    raise AssertionError(f"no report of step {step} within two minutes")
+
+
+def told(report):
+    record = report.as_json()
+    return {key: record[key] for key in record.keys() - {"cost"}}
+
+
+@pytest.fixture
+def attach(tmp_path):
+    attached = []
+
+    def make(asked, **settings):
+        log = {} if "writer" in settings else {"logdir": tmp_path}
+        attached.append(Watch(asked, "breakout", every=1, where="process", **(log | settings)))
+        return attached[-1]
+
+    yield make
+    for watch in attached:
+        watch.close()
+
+
+@pytest.mark.parametrize("asked", ["module", "function"])
+def test_the_numbers_are_those_of_the_monitor_within_the_training(tmp_path, attach, asked):
+    one = network()
+    callable_ = one if asked == "module" else lambda observations: one.body(observations.float() / 255)
+    there, here = attach(callable_), Watch(callable_, "breakout", logdir=tmp_path / "here", every=1)
+    for step, seed in enumerate((1, 2)):
+        redrawn(one, seed)
+        expected = here(step)
+        assert told(report_of(there, step)) == told(expected)
+    expected = here.finish(2)
+    assert told(there.finish(2)) == told(expected)
+    assert there.finish(2) is None
+    here.close()
+    there.close()
+    assert tags(tmp_path) == tags(tmp_path / "here")
+    lifts = [
+        [event.value for event in read(folder).Scalars("rlwatch/lift/greedy/ball")]
+        for folder in (tmp_path, tmp_path / "here")
+    ]
+    assert lifts[0] == lifts[1]
+    assert len(lifts[0]) == 3
+
+
+def test_the_training_goes_on_while_a_checkpoint_is_made(attach):
+    watch = attach(network())
+    began = time.perf_counter()
+    assert watch(0) is None
+    calls = 0
+    while watch(1) is None:
+        calls += 1
+    waited = time.perf_counter() - began
+    assert calls > 10_000 * waited  # a call costs well below 100 µs
+    assert watch.cost < 1
+
+
+def test_a_shared_writer_gets_what_the_other_process_has_made(tmp_path, attach):
+    writer = SummaryWriter(tmp_path)
+    report_of(attach(network(), writer=writer), 0)
+    writer.add_scalar("train/return", 3.0, 1)
+    writer.close()
+    assert {"train/return", "rlwatch/lift/greedy/ball", "rlwatch/clip/contrast"} <= tags(tmp_path)
+
+
+def pid(watch):
+    return watch._place._process.pid
+
+
+def test_a_worker_that_is_killed_starts_again_once_and_knows_what_was_before(attach, caplog):
+    watch = attach(network())
+    first = report_of(watch, 0)
+    os.kill(pid(watch), signal.SIGKILL)
+    with caplog.at_level(logging.WARNING, logger="rlwatch"):
+        assert watch(1) is None
+        time.sleep(0.1)
+        assert watch(1) is None
+        second = report_of(watch, 2)
+    assert "status -9: a new one has started" in caplog.text
+    assert second.untrained.keys() == first.untrained.keys()
+    assert second.untrained["greedy"]["ball"] == first.untrained["greedy"]["ball"]
+    os.kill(pid(watch), signal.SIGKILL)
+    with caplog.at_level(logging.WARNING, logger="rlwatch"):
+        watch(3)
+        time.sleep(0.1)
+        assert [watch(step) for step in range(4, 8)] == [None] * 4
+    assert "nothing more will be logged" in caplog.text
+    assert watch.finish(9) is None
+
+
+def test_weights_that_are_not_numbers_give_a_warning_and_the_next_checkpoint_works(tmp_path, attach, caplog):
+    one = network()
+    watch = attach(one)
+    with torch.no_grad():
+        one.body[0].weight.fill_(math.nan)
+    with caplog.at_level(logging.WARNING, logger="rlwatch"):
+        assert watch(0) is None
+        while not watch._place.free:
+            assert watch(0) is None
+            time.sleep(0.02)
+    assert "not finite" in caplog.text
+    redrawn(one, 1)
+    assert report_of(watch, 1).step == 1
+    watch.close()
+    assert [event.step for event in read(tmp_path).Scalars("rlwatch/lift/greedy/ball")] == [1]
+
+
+def test_a_network_whose_layers_change_is_sent_anew(attach):
+    one = network()
+    watch = attach(one)
+    report_of(watch, 0)
+    one.body[7], one.body[9] = torch.nn.Linear(3136, 64), torch.nn.Linear(64, 4)
+    assert report_of(watch, 1).step == 1
+
+
+def test_what_cannot_be_sent_is_refused_at_attach(attach):
+    one, lock = network(), threading.Lock()
+    with pytest.raises(TypeError, match="pass the module itself"):
+        attach(lambda observations: one(observations) if lock else None)
+
+
+def test_an_unknown_place_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="inline, process, got 'cloud'"):
+        Watch(network(), "breakout", logdir=tmp_path, where="cloud")
+
+
+SCRIPT = """
+import sys, time, torch
+from torch import nn
+from rlwatch import Watch
+
+print("the script runs")
+
+class Mine(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.eye, self.head = nn.Conv2d(4, 8, 8, 4), nn.Linear(3200, 4)
+
+    def forward(self, x):
+        return self.head(self.eye(x.float() / 255).relu().flatten(1))
+
+watch = Watch(Mine(), "breakout", logdir=sys.argv[1], every=1, where="process")
+while watch(0) is None:
+    time.sleep(0.02)
+print(watch._place._process.pid, flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+def test_a_network_that_an_unguarded_script_defines_is_watched_and_the_script_runs_once(tmp_path):
+    (tmp_path / "train.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "train.py"), str(tmp_path), "0"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("the script runs") == 1
+    assert "rlwatch/lift/greedy/ball" in tags(tmp_path)
+
+
+def test_the_worker_ends_with_a_training_that_is_killed(tmp_path):
+    (tmp_path / "train.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "train.py"), str(tmp_path), "600"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as training:
+        assert training.stdout.readline().startswith("the script")
+        worker = int(training.stdout.readline())
+        assert Path(f"/proc/{worker}").exists()
+        training.kill()
+    until = time.monotonic() + 30
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{worker}").exists()
+
+
+def open_files():
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_the_memory_that_the_weights_travel_in_is_given_back(attach):
+    watch = attach(network())
+    report_of(watch, 0)
+    before = open_files()
+    for step in range(1, 4):
+        report_of(watch, step)
+    assert open_files() == before
+    watch.close()
+    assert open_files() < before
