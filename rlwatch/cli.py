@@ -105,6 +105,7 @@ def _add_record(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _add_probe(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     probe = commands.add_parser("probe", help="say what is in a probe")
     probe.add_argument("probe", metavar="GAME|FILE", help="a game whose probe ships with rlwatch, or a probe file")
+    probe.add_argument("--objects", type=Path, metavar="TOML", help="your own names for its objects (see README)")
     probe.add_argument("--png", type=Path, metavar="FILE", help="write a contact sheet of its frames")
     probe.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     probe.set_defaults(run=_probe)
@@ -160,6 +161,7 @@ def _record(options: argparse.Namespace) -> int:
 
     probe = record_to(options.out, options.game, policy=options.policy, steps=options.steps, seed=options.seed)
     print(f"{options.out}: {len(probe)} observations of {probe.game}, digest {probe.digest[:12]}")  # noqa: T201
+    print(f"{probe.placed}: {', '.join(probe.placed.shapes) or 'none'}")  # noqa: T201
     print(f"look at it: rlwatch probe {options.out} --png sheet.png")  # noqa: T201
     return 0
 
@@ -167,19 +169,21 @@ def _record(options: argparse.Namespace) -> int:
 def _probe(options: argparse.Namespace) -> int:
     from rlwatch.offline import describe, write_sheet  # noqa: PLC0415 - OpenCV loads only for what needs it
 
-    described = describe(options.probe)
+    described = describe(options.probe, objects=options.objects)
     if options.png:
-        write_sheet(options.probe, options.png)
+        write_sheet(options.probe, options.png, objects=options.objects)
     if options.json:
         print(json.dumps(described))  # noqa: T201
         return 0
     console = Console()
-    objects = described.pop("objects")
+    objects, found = described.pop("objects"), described.pop("found")
+    described["found"] = found["says"]
     for name, value in described.items():
         console.print(f"{name}: {value}", highlight=False)
-    table = Table("object", "frames with it", "pixels in a stack")
+    table = Table("object", "frames with it", "pixels in a stack", "tracked", "whole")
     for name, one in objects.items():
-        table.add_row(name, str(one["frames"]), f"{one['pixels']:.1f}")
+        sure = [f"{one[part]:.0%}" if part in one else "" for part in ("tracked", "whole")]
+        table.add_row(name, str(one["frames"]), f"{one['pixels']:.1f}", *sure)
     console.print(table)
     return 0
 

@@ -1,6 +1,7 @@
 """The work of the command line: examine saved networks, record probes, say what is in them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,19 @@ def explain_checkpoints(
         writer.close()
 
 
-def describe(name: str | Path) -> dict[str, Any]:
-    """What is in a probe: frames, episodes, situations, and per object in how many frames it is and how large."""
-    probe = Probe.load(name)
+def describe(name: str | Path, *, objects: str | Path | None = None) -> dict[str, Any]:
+    """What is in a probe: frames, episodes, situations, how its objects were found, and each of them.
+
+    Of an object: in how many frames it is, its pixels in a stack and, where it was followed against the background, how
+    sure it is, see `rlwatch.atari.background.Sureness`.
+    """
+    probe = Probe.load(name, objects=objects)
+    sure = {name: asdict(one) for name, one in probe.placed.sureness.items()}
     sizes = {name: float(mask.sum(axis=(1, 2, 3)).mean()) for name, mask in probe.masks().items()}
-    objects = {name: {"frames": seen, "pixels": round(sizes[name], 2)} for name, seen in probe.visible().items()}
+    measured = {
+        name: {"frames": seen, "pixels": round(sizes[name], 2), **sure.get(name, {})}
+        for name, seen in probe.visible().items()
+    }
     return {
         "game": probe.game,
         "observations": len(probe),
@@ -72,16 +81,23 @@ def describe(name: str | Path) -> dict[str, Any]:
         "situations": list(probe.situations),
         "actions": list(probe.actions),
         "digest": probe.digest,
-        "objects": objects,
+        "found": {
+            "how": probe.placed.how,
+            "says": str(probe.placed),
+            "reason": probe.placed.reason,
+            "steady": probe.placed.steady,
+            "named": probe.placed.named,
+        },
+        "objects": measured,
     }
 
 
-def write_sheet(name: str | Path, path: Path) -> None:
+def write_sheet(name: str | Path, path: Path, *, objects: str | Path | None = None) -> None:
     """Write the probe's contact sheet as a PNG.
 
     Raises: OSError when the file cannot be written.
     """
-    sheet = Probe.load(name).contact_sheet()
+    sheet = Probe.load(name, objects=objects).contact_sheet()
     encoded, png = cv2.imencode(".png", sheet[..., ::-1])
     if not encoded:
         raise OSError(f"{path}: the contact sheet could not be encoded as PNG")

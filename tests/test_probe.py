@@ -160,11 +160,11 @@ def test_an_object_is_visible_where_a_stacked_frame_holds_a_pixel_of_it(probe):
 
 
 @pytest.mark.real
-def test_a_game_without_a_map_has_a_probe_without_objects():
+def test_a_game_without_a_map_has_the_objects_that_stand_out_from_its_background():
     probe = record_probe("freeway", steps=400, segments=4, length=8)
-    assert probe.masks() == {}
-    assert probe.boxes() == [{}] * 32
-    assert probe.visible() == {}
+    assert {"moving-1", "moving-2", "hud"} <= set(probe.masks())
+    assert all(set(boxes) == set(probe.masks()) for boxes in probe.boxes())
+    assert probe.visible() == {name: int(mask.any(axis=(1, 2, 3)).sum()) for name, mask in probe.masks().items()}
     assert probe.contact_sheet().ndim == 3
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8, jaxtyped
 
-from rlwatch.atari import objects, probe_file, screen, sheet
+from rlwatch.atari import background, edits, objects, placing, probe_file, screen, sheet
+from rlwatch.atari.edits import Edits
 from rlwatch.atari.objects import Boxes
+from rlwatch.atari.placing import Placed
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,7 @@ class Probe:
     episode's start the first one is repeated. `action`, a number of the minimal set `actions`, was chosen upon the
     observation and earned `reward`; `score` is the return before. `segment` numbers the runs, `situations` has a word
     for each. `palette`: red, green, blue and grey of each colour index. `background`: the commonest index of each
-    pixel. All arrays are read-only.
+    pixel. All arrays are read-only. `edits`: what the user calls the objects; no part of the digest and of the file.
 
     Raises: ValueError when the parts do not fit together.
     """
@@ -50,6 +52,7 @@ class Probe:
     action: Int64[np.ndarray, " probe"]
     reward: Float64[np.ndarray, " probe"]
     score: Float64[np.ndarray, " probe"]
+    edits: Edits | None = None
 
     def __post_init__(self) -> None:
         _check_shapes(self.arrays())
@@ -61,10 +64,14 @@ class Probe:
         return len(self.stack)
 
     @classmethod
-    def load(cls, source: str | Path) -> "Probe":
+    def load(cls, source: str | Path, *, objects: str | Path | None = None) -> "Probe":
         """The probe of a file, or the one that ships with rlwatch for a game ("breakout", "ALE/Breakout-v5").
 
-        Raises: ValueError when the file is no whole probe; FileNotFoundError when there is neither file nor game.
+        `objects`: a TOML file with names for its objects, see rlwatch/atari/edits.py (default: the one beside the
+        probe that is called as it is but for its end, `.toml`, where there is one).
+
+        Raises: ValueError when the file is no whole probe, or the names do not fit; FileNotFoundError when there is
+        neither file nor game.
         """
         path = probe_file.locate(source)
         words, arrays = probe_file.read(path)
@@ -78,7 +85,18 @@ class Probe:
             raise ValueError(
                 f"{path} is no whole probe: expected digest {digest}, got {probe.digest}: {probe_file.REMEDY}"
             )
-        return probe
+        beside = path.with_suffix(".toml")
+        named = objects or (beside if beside.is_file() else None)
+        return probe.edited(named) if named else probe
+
+    def edited(self, file: str | Path) -> "Probe":
+        """The probe with its objects as a TOML file names them.
+
+        Raises: ValueError when the names do not fit; FileNotFoundError.
+        """
+        edited = replace(self, edits=edits.read(Path(file), self.screens.shape[2]))
+        _ = edited.placed
+        return edited
 
     def save(self, path: str | Path) -> None:
         """Write the probe to a file, which is replaced only once everything is written."""
@@ -86,7 +104,7 @@ class Probe:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _WORDS}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _NO_ARRAYS}
 
     @cached_property
     def digest(self) -> str:
@@ -107,19 +125,27 @@ class Probe:
         colours: UInt8[np.ndarray, "probe y 160 3"] = screen.pooled_rgb(self.screens, self.palette)[self.stack[:, -1]]
         return colours
 
+    @cached_property
+    def placed(self) -> Placed:
+        """Its objects on each screen: from the memory where the game has a map, else against the background."""
+        mapped = objects.find(self.game)
+        placed = placing.by_ram(mapped, self.ram) if mapped else self._found()
+        return edits.apply(self.edits, placed, 2 * len(self.screens)) if self.edits else placed
+
     def masks(self, *, dilation: int = 1) -> dict[str, Bool[np.ndarray, "probe stack 84 84"]]:
-        """Each object's pixels in each stacked frame; empty for a game whose objects nobody has mapped.
+        """Each object's pixels in each stacked frame; none where the game has no map and its background moves.
 
         A mask holds the object as either of the two pooled screens shows it, grown by `dilation` pixels on each side.
         """
         return {name: frames[self.stack] for name, frames in self._frame_masks(dilation).items()}
 
     def boxes(self) -> list[Boxes]:
-        """For each observation, each object's boxes on its newest raw screen; empty for a game without a map."""
-        mapped = objects.find(self.game)
-        if mapped is None:
-            return [{} for _ in range(len(self))]
-        return [mapped.boxes(ram) for ram in self.ram[self.stack[:, -1], 2 - mapped.lag]]
+        """For each observation, each object's boxes on its newest raw screen, empty where it is not visible."""
+        newest = 2 * self.stack[:, -1] + 1
+        return [
+            {name: tuple(piece.box for piece in shapes[screen]) for name, shapes in self.placed.shapes.items()}
+            for screen in newest
+        ]
 
     def visible(self) -> dict[str, int]:
         """In how many observations each object is to be seen, in at least one stacked frame."""
@@ -132,7 +158,7 @@ class Probe:
         boxes = self.boxes()
         episodes = len(np.unique(self.episode))
         return sheet.draw(
-            f"{self.game}: {len(self)} observations in {len(middles)} segments from {episodes} episodes",
+            f"{self.game}: {len(self)} observations in {len(middles)} segments from {episodes} episodes; {self.placed}",
             screen.rgb(self.screens[self.stack[middles, -1], 1], self.palette),
             [boxes[middle] for middle in middles],
             [f"{self.situations[self.segment[m]]}, step {self.step[m]}, score {self.score[m]:g}" for m in middles],
@@ -143,23 +169,18 @@ class Probe:
         return {name: getattr(self, name) for name in _WORDS} | {"metadata": dict(self.metadata)}
 
     def _frame_masks(self, dilation: int) -> dict[str, Bool[np.ndarray, "frame 84 84"]]:
-        mapped = objects.find(self.game)
-        if mapped is None:
-            return {}
-        lines = self.screens.shape[2]
-        drawn: dict[tuple[screen.Box, ...], np.ndarray] = {}
-        shape = (len(self.ram), screen.SIZE, screen.SIZE)
-        masks = {name: np.zeros(shape, bool) for name in mapped.boxes(self.ram[0, 2])}
-        for raw in (1, 2):
-            for frame, ram in enumerate(self.ram[:, raw - mapped.lag]):
-                for name, boxes in mapped.boxes(ram).items():
-                    if boxes not in drawn:
-                        drawn[boxes] = screen.mask(boxes, lines, dilation=dilation)
-                    masks[name][frame] |= drawn[boxes]
-        return masks
+        return placing.masks(self.placed.shapes, self.screens.shape[2], dilation=dilation)
+
+    def _found(self) -> Placed:
+        segment, score = np.zeros(len(self.screens), int), np.full(len(self.screens), np.nan)
+        segment[self.stack[::-1]] = self.segment[::-1, None]
+        score[self.stack[:, -1]] = self.score
+        found = background.find(self.screens, self.background, self.palette, segment, score)
+        return placing.by_background(found, 2 * len(self.screens))
 
 
 _WORDS = ("game", "actions", "situations", "metadata")
+_NO_ARRAYS = (*_WORDS, "edits")
 
 
 def _typed(words: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +197,7 @@ def _typed(words: dict[str, Any]) -> dict[str, Any]:
 
 def _check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
     """Raise unless every array is of its annotated type, equal axes being equally long."""
-    types: dict[str, Any] = {field.name: field.type for field in fields(Probe) if field.name not in _WORDS}
+    types: dict[str, Any] = {field.name: field.type for field in fields(Probe) if field.name not in _NO_ARRAYS}
     if set(arrays) != set(types):
         raise ValueError(f"expected the arrays {', '.join(types)}, got {', '.join(arrays)}")
     with jaxtyped("context"):

@@ -26,6 +26,12 @@ class Box(NamedTuple):
     h: int
 
 
+def within(box: Box, others: Iterable[Box]) -> bool:
+    """Whether the middle of a box lies in one of the others."""
+    x, y = box.x + box.w / 2, box.y + box.h / 2
+    return any(other.x <= x <= other.x + other.w and other.y <= y <= other.y + other.h for other in others)
+
+
 def rgb(screens: UInt8[np.ndarray, "*any y x"], palette: UInt8[np.ndarray, "256 4"]) -> UInt8[np.ndarray, "*any y x 3"]:
     """The screens as `ALEInterface.getScreenRGB` gives them; `palette` holds red, green, blue and grey per index."""
     colours: UInt8[np.ndarray, "*any y x 3"] = palette[:, :3][screens]

@@ -1,0 +1,120 @@
+"""The objects of any game, found without a map of it: what differs from the background, followed and grouped by looks.
+
+The background is the commonest colour of each pixel. tests/test_background.py holds how many of the objects of Breakout
+and Pong, which are known exactly, are found in this way.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from rlwatch.atari.displays import displays
+from rlwatch.atari.foreground import UNSTEADY, Part, parts, scenes
+from rlwatch.atari.kinds import Kind, named
+from rlwatch.atari.screen import SKIP, Box, within
+from rlwatch.atari.tracking import follow
+
+LARGE, WIDE = 1 / 6, 0.6
+"""Part of the screen, and of its width or height, that a thing may span; what is larger is scenery."""
+STEADY = 0.5
+"""Part of the screens in which the background must hold still for any object to be believed."""
+RESIZED = 0.5
+"""Doublings of its pixels from one screen to the next from which on a thing is not taken to be whole."""
+UNRELIABLE = "the background moves: no objects found reliably"
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """How sure it is that what bears one name is one kind of thing.
+
+    `tracked`: in which part of the screens, between its first and its last, a thing was found; parts that belong to
+    none count against it; 1 = in all. `whole`: in which part of them its size stayed nearly the same, as it does not
+    when things touch or fall apart; 1 = always.
+    """
+
+    tracked: float
+    whole: float
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The objects of some frames of two raw screens each.
+
+    `parts`: each object's parts, by screen (2 × frame, and one more for the second). `displays`: boxes that hold on
+    every screen. `steady`: part of the screens that are like a background. `named`: part of the pixels that stand out
+    from it which belong to an object. `reason`: why there are no objects, or "".
+    """
+
+    parts: Mapping[str, Sequence[Part]]
+    displays: Mapping[str, tuple[Box, ...]]
+    sureness: Mapping[str, Sureness]
+    steady: float
+    named: float
+    reason: str = ""
+
+
+def find(
+    screens: UInt8[np.ndarray, "frame 2 y x"],
+    background: UInt8[np.ndarray, "y x"],
+    palette: UInt8[np.ndarray, "256 4"],
+    segment: Int[np.ndarray, " frame"],
+    score: Float[np.ndarray, " frame"],
+) -> Found:
+    """The objects of frames that stand in runs of consecutive agent steps, one run a `segment`; no chance is involved.
+
+    `moving-1`, `moving-2`, … by how many frames show them, `static-1` what changes and stands still, `score` and `hud`
+    the displays. `score`: that of each frame, NaN where it is not known.
+    """
+    flat, segments = screens.reshape(-1, *screens.shape[2:]), segment.repeat(2)
+    scenery = scenes(flat, background)
+    steady = float((scenery.of != UNSTEADY).mean())
+    everything = parts(flat, scenery, segments, palette)
+    swaying = {part.screen for part in everything if _large(part, flat[0].shape)}
+    if steady < STEADY or len(swaying) > (1 - STEADY) * len(flat):
+        return Found({}, {}, {}, min(steady, 1 - len(swaying) / len(flat)), 0.0, UNRELIABLE)
+    small = [part for part in everything if not _large(part, flat[0].shape) and not _wide(part, flat[0].shape)]
+    frames = np.arange(len(screens))[:, None]
+    things = follow(small, segments, (SKIP * frames + np.arange(2)).ravel())
+    shown = displays(
+        [part for thing in things if not thing.travels for part in thing.parts],
+        [part for thing in things if thing.travels for part in thing.parts],
+        flat[1::2],
+        background,
+        score,
+    )
+    playing = [thing for thing in things if not within(thing.box, [box for own in shown.values() for box in own])]
+    kinds = named(playing, len(screens))
+    return Found(
+        parts={name: sorted(_parts(kind), key=lambda part: part.screen) for name, kind in kinds.items()},
+        displays=shown,
+        sureness={name: _sureness(kind) for name, kind in kinds.items()},
+        steady=steady,
+        named=sum(kind.area for kind in kinds.values()) / max(sum(thing.area for thing in playing), 1),
+    )
+
+
+def _large(part: Part, shape: tuple[int, ...]) -> bool:
+    """Whether a part is too large for an object: by its box if it changes, by its pixels if it stands still."""
+    size = part.pixels.sum() if part.stands else part.pixels.size
+    return bool(size > LARGE * shape[0] * shape[1])
+
+
+def _wide(part: Part, shape: tuple[int, ...]) -> bool:
+    """Whether a part that changes spans too much of the screen's width or height, as waves and borders do."""
+    return not part.stands and (part.box.w > WIDE * shape[1] or part.box.h > WIDE * shape[0])
+
+
+def _parts(kind: Kind) -> list[Part]:
+    return [part for thing in kind.things for part in thing.parts]
+
+
+def _sureness(kind: Kind) -> Sureness:
+    lasting = [thing for thing in kind.things if thing.lasts]
+    found = sum(len(thing.parts) for thing in lasting)
+    spans = sum(thing.parts[-1].screen - thing.parts[0].screen + 1 for thing in lasting)
+    strays = sum(len(thing.parts) for thing in kind.things if not thing.lasts)
+    sizes = [np.log2([part.pixels.sum() for part in thing.parts]) for thing in lasting]
+    jumps = sum(int((np.abs(np.diff(size)) > RESIZED).sum()) for size in sizes)
+    return Sureness(found / max(spans + strays, 1), 1 - jumps / max(found, 1))

@@ -1,0 +1,98 @@
+"""The user's own names for what was found."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rlwatch.atari import edits, probe_file
+from rlwatch.atari.probe import Probe
+
+
+@pytest.fixture(scope="module")
+def probe():
+    return Probe.load("pong")
+
+
+@pytest.fixture
+def named(probe, tmp_path):
+    """The probe as a TOML file of that text names its objects."""
+
+    def name(text):
+        (tmp_path / "names.toml").write_text(text)
+        return probe.edited(tmp_path / "names.toml")
+
+    return name
+
+
+def test_objects_are_renamed_merged_and_dropped_and_the_rest_stays(probe, named):
+    masks = named('drop = ["ball"]\n[objects]\nme = "player"\nscores = ["player_score", "enemy_score"]').masks()
+    before = probe.masks()
+    assert list(masks) == ["me", "scores", "enemy"]
+    np.testing.assert_array_equal(masks["me"], before["player"])
+    np.testing.assert_array_equal(masks["scores"], before["player_score"] | before["enemy_score"])
+    np.testing.assert_array_equal(masks["enemy"], before["enemy"])
+
+
+def test_a_region_by_box_and_the_same_by_picture_are_one(named, tmp_path):
+    picture = np.zeros((210, 160), np.uint8)
+    picture[34:64, 20:100] = 255
+    Image.fromarray(picture).save(tmp_path / "region.png")
+    masks = named('[regions]\nby_box = [20, 34, 80, 30]\nby_picture = "region.png"').masks()
+    np.testing.assert_array_equal(masks["by_box"], masks["by_picture"])
+    assert masks["by_box"].all(axis=(0, 1)).sum() == masks["by_box"][0, 0].sum() > 0
+
+
+def test_names_change_neither_the_digest_nor_the_file(probe, named, tmp_path):
+    edited = named("drop = ['ball']")
+    assert edited.digest == probe.digest
+    edited.save(tmp_path / "saved.npz")
+    assert Probe.load(tmp_path / "saved.npz").masks().keys() == probe.masks().keys()
+
+
+def test_the_file_beside_a_probe_is_found_and_another_can_be_given(probe, tmp_path):
+    probe.save(tmp_path / "mine.npz")
+    (tmp_path / "mine.toml").write_text("drop = ['ball']")
+    (tmp_path / "other.toml").write_text("drop = ['enemy']")
+    assert "ball" not in Probe.load(tmp_path / "mine.npz").masks()
+    assert "enemy" not in Probe.load(tmp_path / "mine.npz", objects=tmp_path / "other.toml").masks()
+    assert "enemy" not in Probe.load("pong", objects=tmp_path / "other.toml").visible()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('drop = ["bal"]', r"names\.toml: expected objects out of those found \(ball, player, .*got 'bal'"),
+        ('[objects]\na = "ball"\nb = "ball"', "ball is used twice: let it belong to one object"),
+        ('[objects]\nenemy = "ball"', "enemy would be the name of two things: take another"),
+        ("[regions]\nball = [0, 0, 5, 5]", "ball would be the name of two things"),
+        ("[regions]\na = [0, 0, 200, 5]", r"expected a to lie on the screen of 160 × 210 pixels, got \[0, 0, 200, 5\]"),
+        ("[regions]\na = [0, 0, 5.5, 5]", r"expected a to be \[x, y, width, height\] in pixels"),
+        ("[regions]\na = [0, 0, 0, 5]", "expected a to lie on the screen"),
+        ('[regions]\na = "nowhere.png"', r"names\.toml: .*nowhere\.png"),
+        ('[regions]\na = "names.toml"', "cannot identify image file"),
+        ('[objects]\n"a/b" = "ball"', r"expected a name of letters, digits, - and _ in \[objects\], got 'a/b'"),
+        ("[objects]\na = []", "expected a to be a name or a list of names"),
+        ("[objects]\na = 3", "expected a to be a name or a list of names"),
+        ("objects = 3", r"expected a table \[objects\], got 3"),
+        ("[object]\na = 'ball'", r"expected drop, \[objects\] and \[regions\], got object"),
+        ("drop = [", r"names\.toml: "),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_file_and_the_reason(named, text, message):
+    with pytest.raises(ValueError, match=message):
+        named(text)
+
+
+def test_a_picture_of_another_size_is_refused(named, tmp_path):
+    Image.new("L", (84, 84)).save(tmp_path / "small.png")
+    with pytest.raises(ValueError, match=r"expected a to be a picture of 160 × 210 pixels, got \(84, 84\)"):
+        named('[regions]\na = "small.png"')
+
+
+def test_a_file_that_is_not_there_is_told_as_such(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        edits.read(tmp_path / "nowhere.toml", 210)
+
+
+def test_no_toml_lies_beside_a_shipped_probe_whose_objects_are_exact():
+    assert not probe_file.locate("pong").with_suffix(".toml").exists()
