@@ -17,7 +17,7 @@ test: .venv/tested ## the whole test suite
 	$(bin)/python -m pytest -n 2
 
 test-frameworks: .venv-frameworks/installed ## the adapters, by short trainings of the frameworks themselves
-	OMP_NUM_THREADS=1 $(frameworks)/python -m pytest -n 2 -o filterwarnings=default -p no:warnings tests/frameworks
+	OMP_NUM_THREADS=1 $(frameworks)/python -m pytest -n 2 -o addopts=--strict-markers -p no:warnings tests/frameworks
 
 check: .venv/developed ## linters, types, import floors
 	$(bin)/ruff check .

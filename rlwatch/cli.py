@@ -54,11 +54,12 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     explain = commands.add_parser(
         "explain",
         help="say what saved Q-networks look at",
-        description="Say what saved Q-networks look at. A checkpoint is a file of agents/dqn.py or a saved state_dict "
-        "of a Nature DQN; of a folder every checkpoint is taken, by step. lift 1 = no preference, 9 = nine times the "
+        description="Say what saved Q-networks look at. A checkpoint is a file of agents/dqn.py, of a framework in "
+        "the README's table, or a saved state_dict of a Nature DQN; of a folder or a run every checkpoint is taken, by "
+        "step. lift 1 = no preference, 9 = nine times the "
         "average pixel's relevance.",
     )
-    explain.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="files or folders of checkpoints")
+    explain.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="files, folders, runs, 'patterns'")
     explain.add_argument(
         "--probe", metavar="GAME|FILE", help="the frames to ask about (default: the checkpoint's game)"
     )
@@ -75,7 +76,11 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     known = "; ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items())
     explain.add_argument("--target", default="greedy", help=f"{known}; value, advantage: of a dueling head; action=2")
     explain.add_argument(
-        "--divisor", type=float, default=255.0, help="what the training divides pixels by (default: 255)"
+        "--divisor", type=float, help="what the training divides pixels by (default: as its framework does, else 255)"
+    )
+    explain.add_argument("--head", choices=["atoms", "quantiles"], help="several outputs per action: C51's or QR-DQN's")
+    explain.add_argument(
+        "--activation", choices=["relu", "elu", "tanh"], help="where the file's framework leaves it open"
     )
     explain.add_argument("--validity", action="store_true", help="check how far the maps can be trusted, too")
     explain.add_argument("--logdir", type=Path, metavar="DIR", help="write scalars and clips for TensorBoard here too")
@@ -120,7 +125,7 @@ def _explain(options: argparse.Namespace) -> int:
         method=options.method,
         options=dict(options.options),
         target=options.target,
-        divisor=options.divisor,
+        told={name: getattr(options, name) for name in ("divisor", "head", "activation")},
         logdir=options.logdir,
         judge=options.validity,
     )

@@ -1,7 +1,9 @@
 """The work of the command line: examine saved networks, record probes, say what is in them."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,10 @@ from rlwatch.atari.recording import Policy
 from rlwatch.clips import ClipMaker
 from rlwatch.examination import TARGETS, Examination
 from rlwatch.report import Report
+from rlwatch.tensorboard.logged import logged_steps
 from rlwatch.tensorboard.writer import RunWriter
+
+log = logging.getLogger("rlwatch")
 
 
 def explain_checkpoints(
@@ -27,37 +32,68 @@ def explain_checkpoints(
     method: str = "epsilon_gamma_box",
     options: Mapping[str, Any] | None = None,
     target: str = "greedy",
-    divisor: float = 255.0,
+    told: Mapping[str, Any] | None = None,
     logdir: Path | None = None,
     judge: bool = False,
 ) -> Iterator[Report]:
     """One Report a checkpoint, by step, as soon as it is made; findings compare it with those before.
 
-    `options`: the method's own keywords. `target`: what is explained besides `greedy` and `contrast`. `judge`: check
-    how far the maps can be trusted too, at about three times the cost.
+    `paths`: files, folders, runs or patterns. `options`: the method's own keywords. `target`: what is explained besides
+    `greedy` and `contrast`. `told`: what `checkpoints.load` is told of the networks. `judge`: check how far the maps
+    can be trusted too, at about three times the cost. Steps that `logdir` has already are left out. Of several
+    checkpoints those that cannot be read are left out and told at the end.
 
     Raises: ValueError, FileNotFoundError when a file, the probe or the method is not what it must be.
     """
-    files = checkpoints.find(paths)
-    first = checkpoints.load(files[0], divisor=divisor)
-    if not probe and not first.game:
-        raise ValueError(f"{files[0]} does not say its game: give --probe GAME or --probe FILE")
-    asked = Probe.load(probe or first.game)
+    given = Probe.load(probe) if probe else None
+    told = {**(told or {}), **({"actions": len(given.actions)} if given else {})}
+    unread: list[str] = []
+    saved_ones = _loaded(checkpoints.find(paths), told, unread)
+    first = next(saved_ones, None)
+    if first is None:
+        raise ValueError("; ".join(unread))
+    if not given and not first.game:
+        raise ValueError(f"{first.path} does not say its game: give --probe GAME or --probe FILE")
+    asked = given or Probe.load(first.game)
     examination = Examination(
         first.network, asked, method=method, options=options or {}, targets=tuple(dict.fromkeys([*TARGETS, target]))
     )
     examination.untrained_baseline()
-    writer = None if logdir is None else RunWriter(logdir=logdir)
     clips = ClipMaker(asked)
-    for file in files:
-        saved = checkpoints.load(file, divisor=divisor)
-        report = examination.report(saved.step, network=saved.network, checkpoint=str(file), returns=saved.returns)
+    done = logged_steps(logdir) if logdir is not None else set()
+    writer = None if logdir is None else RunWriter(logdir=logdir)
+    for saved in chain([first], saved_ones):
+        if saved.step in done:
+            log.warning("rlwatch: step %d of %s is in %s already: left out", saved.step, saved.path, logdir)
+            continue
+        path = str(saved.path)
+        report = examination.report(saved.step, network=saved.network, checkpoint=path, returns=saved.returns)
         report = examination.judged(report, network=saved.network) if judge else report
         if writer is not None and examination.maps is not None:
             writer.checkpoint(report, clips.draw(report, examination.maps))
         yield report
     if writer is not None:
         writer.close()
+    if unread:
+        raise ValueError(f"{len(unread)} checkpoints were left out: " + "; ".join(unread))
+
+
+def _loaded(files: Sequence[Path], told: Mapping[str, Any], unread: list[str]) -> Iterator[checkpoints.Checkpoint]:
+    """Those of the files that can be read; why the others cannot is added to `unread`."""
+    for file in files:
+        saved = _load(file, told)
+        if isinstance(saved, str):
+            unread.append(saved)
+        else:
+            yield saved
+
+
+def _load(file: Path, told: Mapping[str, Any]) -> checkpoints.Checkpoint | str:
+    """The checkpoint, or why there is none."""
+    try:
+        return checkpoints.load(file, **told)
+    except ValueError as error:
+        return str(error)
 
 
 def describe(name: str | Path, *, objects: str | Path | None = None) -> dict[str, Any]:

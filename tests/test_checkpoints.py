@@ -1,12 +1,15 @@
 """Saved networks, read offline."""
 
+import pickle
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from rlwatch.checkpoints import find, load
+from rlwatch.checkpoints import find, load, plain_pickle
+from tests.frameworks import cleanrl_style
 
 
 def nature(actions=4, stack=4):
@@ -49,6 +52,136 @@ def test_a_network_without_biases_is_read_too(tmp_path):
     assert torch.equal(load(tmp_path / "x.pt").network(FRAMES), network(FRAMES.float() / 255))
 
 
+CLEANRL = {
+    "DQN": (cleanrl_style.QNetwork, lambda network, x: network(x), {}),
+    "C51": (cleanrl_style.C51Network, cleanrl_style.c51_values, {"n_atoms": 51, "v_min": -10, "v_max": 10}),
+    "Rainbow": (cleanrl_style.RainbowNetwork, cleanrl_style.rainbow_values, {}),
+    "PQN": (cleanrl_style.PQNNetwork, lambda network, x: network(x), {}),
+}
+
+
+@pytest.mark.parametrize("name", CLEANRL)
+def test_what_a_loop_in_the_manner_of_cleanrl_saves_gives_its_q_values(tmp_path, name):
+    make, values, args = CLEANRL[name]
+    network = grown(make())
+    path = tmp_path / "BreakoutNoFrameskip-v4__1" / f"{name}.cleanrl_model"
+    path.parent.mkdir()
+    wrapped = {"model_weights": network.state_dict(), "args": {"env_id": "BreakoutNoFrameskip-v4", **args}}
+    torch.save(wrapped if args else network.state_dict(), path)
+    close(load(path).network(FRAMES), values(network, FRAMES.float()))
+    assert load(path).game == ("BreakoutNoFrameskip-v4" if args else "")
+
+
+def grown(network):
+    """The network with weights by which Q-values differ."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(2).add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)) * 0.02)
+    return network.eval()
+
+
+def close(found, expected):
+    expected = expected.detach()
+    assert expected.std(0).min() > 1e-3
+    assert torch.allclose(found.detach(), expected, atol=1e-6 * max(1.0, float(expected.abs().max())), rtol=0)
+
+
+def flax(outputs):
+    """Parameters as Dopamine's networks have them: kernels (y, x, in, out), matrices (in, out)."""
+    rng = np.random.default_rng(0)
+    shapes = {"Conv_0": (8, 8, 4, 32), "Conv_1": (4, 4, 32, 64), "Conv_2": (3, 3, 64, 64)}
+    shapes |= {"Dense_0": (7744, 512), "Dense_1": (512, outputs)}
+    return {
+        name: {
+            "kernel": (rng.normal(size=shape) * 2 / np.sqrt(np.prod(shape[:-1]))).astype(np.float32),
+            "bias": rng.normal(size=shape[-1]).astype(np.float32) / 10,
+        }
+        for name, shape in shapes.items()
+    }
+
+
+def dopamine(parameters, frames):
+    """A slow replica of Dopamine's NatureDQNNetwork, in float64: NHWC, padding SAME, flattened as it stands."""
+    x = frames.numpy().transpose(0, 2, 3, 1) / 255.0
+    for name, stride in (("Conv_0", 4), ("Conv_1", 2), ("Conv_2", 1)):
+        kernel = parameters[name]["kernel"].astype(float)
+        missing = max((-(-x.shape[1] // stride) - 1) * stride + len(kernel) - x.shape[1], 0)
+        sides = (missing // 2, missing - missing // 2)
+        padded = np.pad(x, ((0, 0), sides, sides, (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[:2], (1, 2))[:, ::stride, ::stride]
+        x = np.maximum(np.einsum("nyxcij,ijco->nyxo", windows, kernel, optimize=True) + parameters[name]["bias"], 0)
+    x = np.maximum(
+        x.reshape(len(x), -1) @ parameters["Dense_0"]["kernel"].astype(float) + parameters["Dense_0"]["bias"], 0
+    )
+    return x @ parameters["Dense_1"]["kernel"].astype(float) + parameters["Dense_1"]["bias"]
+
+
+def write_pickle(path, parameters):
+    path.write_bytes(pickle.dumps({"online_params": {"params": parameters}, "current_iteration": 3}))
+
+
+def write_npz(path, parameters):
+    flat = {f"params/{layer}/{part}": parameters[layer][part] for layer in parameters for part in parameters[layer]}
+    with path.open("wb") as file:
+        np.savez_compressed(file, **flat)
+
+
+@pytest.mark.parametrize("write", [write_pickle, write_npz])
+def test_dopamines_parameters_as_numpy_arrays_give_its_q_values(tmp_path, write):
+    parameters = flax(outputs=4)
+    write(tmp_path / "ckpt.199", parameters)
+    saved = load(tmp_path / "ckpt.199")
+    close(saved.network.double()(FRAMES.double()), torch.from_numpy(dopamine(parameters, FRAMES)))
+    assert saved.step == 199
+
+
+@pytest.mark.parametrize("head", ["atoms", "quantiles"])
+def test_dopamines_distributions_are_read_as_told(tmp_path, head):
+    parameters = flax(outputs=4 * 51)
+    write_pickle(tmp_path / "ckpt.0", parameters)
+    table = torch.from_numpy(dopamine(parameters, FRAMES)).view(len(FRAMES), 4, 51)
+    expected = table.mean(2) if head == "quantiles" else (table.softmax(2) * torch.linspace(-10, 10, 51)).sum(2)
+    network = load(tmp_path / "ckpt.0", actions=4, head=head).network.double()
+    close(network(FRAMES.double()), expected)
+    with pytest.raises(ValueError, match="head='atoms' for C51"):
+        load(tmp_path / "ckpt.0", actions=4)
+
+
+def test_what_a_pickle_may_hold_is_read_as_it_was():
+    content = {"a": [1, (2.5, "x", None, True)], "b": np.arange(6.0).reshape(2, 3).T, "c": np.float32(3)}
+    for protocol in range(2, 6):
+        found = plain_pickle.loads(pickle.dumps(content, protocol))
+        assert found["a"] == content["a"]
+        assert np.array_equal(found["b"], content["b"])
+        assert found["c"] == 3
+
+
+NAMES = {
+    "run/step_000002.pt": 2,
+    "run/checkpoint_000010/learner_group/learner/rl_module/default_policy/module_state.pkl": 10,
+    "run/1000_finish/model.pt": 1000,
+    "run/ckpt.30": 30,
+    "run/rl_model_400_steps.zip": 400,
+}
+OTHERS = (
+    "run/notes.txt",
+    "run/1000_finish/target_model.pt",
+    "run/1000_finish/optimizer.pt",
+    "run/checkpoint_000010/env_runner/rl_module/default_policy/module_state.pkl",
+    "run/checkpoint_000010/learner_group/learner/rl_module/module_state.pkl",
+)
+
+
+def test_a_run_gives_each_frameworks_checkpoints_by_step_and_nothing_else(tmp_path):
+    for name in (*NAMES, *OTHERS):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert find([tmp_path]) == [tmp_path / name for name in sorted(NAMES, key=NAMES.get)]
+    assert find([tmp_path / "run" / "*.zip"]) == [tmp_path / "run/rl_model_400_steps.zip"]
+    with pytest.raises(FileNotFoundError, match="nothing matches"):
+        find([tmp_path / "run" / "*.d3"])
+
+
 def test_a_folder_gives_its_checkpoints_by_step_and_leaves_the_resume_state_out(tmp_path):
     for name in ("step_000010.pt", "step_000002.pt", "resume.pt", "notes.txt"):
         (tmp_path / name).touch()
@@ -67,7 +200,7 @@ def truncated(path):
 
 REFUSED = {
     "truncated": (truncated, "copy it again"),
-    "text": (lambda path: path.write_text("hello"), "expected a file of torch.save"),
+    "text": (lambda path: path.write_text("hello"), "neither a zip archive nor a pickle"),
     "code": (lambda path: torch.save({"model": Malicious()}, path), "holds only tensors"),
     "list": (lambda path: torch.save([1, 2], path), "holds a list, expected a state dict"),
     "empty": (lambda path: torch.save({"step": 3}, path), "holds no weights"),

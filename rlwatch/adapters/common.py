@@ -1,4 +1,4 @@
-"""What the adapters share: the game of an environment, the form of its frames, a hook that ends well."""
+"""What the adapters share: the game of an environment, the form of its frames, an end."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,21 +14,14 @@ STACK = 4
 
 
 @contextmanager
-def finishing(watch: Watch) -> Iterator[Callable[[int], None]]:
-    """Calls the monitor with agent steps; at the end of the block the last checkpoint is made and the log is closed.
+def finishing(watch: Watch, last_step: Callable[[], int]) -> Iterator[None]:
+    """Makes the last checkpoint at the end of the block, where `last_step()` is the step, and closes the log.
 
     A training that ends with an exception gets no last checkpoint.
     """
-    last = 0
-
-    def at(step: int) -> None:
-        nonlocal last
-        last = step
-        watch(step)
-
     try:
-        yield at
-        watch.finish(last)
+        yield
+        watch.finish(last_step())
     finally:
         watch.close()
 
@@ -44,9 +37,9 @@ def probe_of(probe: Any, game: str | None) -> Any:
 
 
 def game_of(env: Any) -> str | None:
-    """The id of a gymnasium environment, however it is wrapped; None where it has none."""
-    spec = getattr(getattr(env, "unwrapped", env), "spec", None)
-    return getattr(spec, "id", None)
+    """ALE's name of the game, however the environment is wrapped and registered; None where it is no Atari game."""
+    game = getattr(getattr(env, "unwrapped", env), "_game", None)
+    return game if isinstance(game, str) else None
 
 
 def observe_of(space: Any) -> Observe | None:
@@ -64,11 +57,10 @@ def observe_of(space: Any) -> Observe | None:
     return View(f"float in [0, {high:g}]", high / 255, last) if known else None
 
 
-def returns_of(env: Any) -> float:
-    """The newest return that gymnasium's RecordEpisodeStatistics has noted; NaN without one."""
+def tell_return(watch: Watch, env: Any, step: int) -> None:
+    """Tell the monitor the newest return that gymnasium's RecordEpisodeStatistics has noted, where there is one."""
     while env is not None:
-        queue = getattr(env, "return_queue", None)
-        if queue is not None:
-            return float(queue[-1]) if queue else float("nan")
-        env = getattr(env, "env", None)
-    return float("nan")
+        noted = getattr(env, "return_queue", None)
+        if noted:
+            watch.returns(step, float(noted[-1]))
+        env = None if noted is not None else getattr(env, "env", None)

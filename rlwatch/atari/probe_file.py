@@ -70,11 +70,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = _members(archive)
-        words = json.loads(members.pop("words").tobytes())
+            inside = members(archive)
+        words = json.loads(inside.pop("words").tobytes())
         if not isinstance(words, dict) or words.pop("version", None) != VERSION:
             raise ValueError(f"expected a probe of version {VERSION}")
-        arrays = {name: _accumulated(array) if name in _DELTAS else array for name, array in members.items()}
+        arrays = {name: _accumulated(array) if name in _DELTAS else array for name, array in inside.items()}
     except _UNREADABLE as error:
         raise ValueError(f"{path} is no readable probe ({type(error).__name__}: {error}): {REMEDY}") from error
     return words, arrays
@@ -83,8 +83,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 _UNREADABLE = (ValueError, KeyError, EOFError, RuntimeError, OSError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
-def _members(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
-    """The arrays of an archive, none of which inflates to more than its directory says, nor all to too much."""
+def members(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+    """The arrays of an npz archive, none of which inflates to more than its directory says, nor all to too much.
+
+    Raises: ValueError when they do, or when one is of objects.
+    """
     infos = archive.infolist()
     total = sum(info.file_size for info in infos)
     if total > MAX_BYTES:

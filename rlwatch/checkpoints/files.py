@@ -1,0 +1,141 @@
+"""Checkpoint files: where they are, and what is in them, read as data whoever wrote them."""
+
+import glob
+import io
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlwatch.atari.probe_file import members
+from rlwatch.checkpoints import plain_pickle
+
+SUFFIXES = (".pt", ".pth", ".cleanrl_model", ".zip", ".d3")
+OTHERS = {"resume.pt", "target_model.pt", "optimizer.pt"}
+"""Files beside a checkpoint that have its suffix."""
+FOLDER = re.compile(r"(?:checkpoint|step|iter\w*)[_-]?(\d+)|(\d+)_(?:checkpoint|finish|except|best)")
+"""A folder that is one checkpoint: RLlib's checkpoint_000010, pfrl's 1000_finish."""
+MAX_BYTES = 2**30
+"""Bytes that a file may hold once inflated; a Nature DQN holds 7 MB, a Rainbow 60 MB."""
+
+Content = Mapping[str, Any]
+
+
+def find(paths: Iterable[str | Path]) -> list[Path]:
+    """The checkpoint files named, matched by a pattern, or held by a folder or run, by step and then by name.
+
+    Raises: FileNotFoundError when a pattern matches nothing, or a folder holds none.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found += _inside(path)
+        elif path.exists() or not glob.has_magic(str(path)):
+            found.append(path)
+        else:
+            matched = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - patterns may be absolute
+            found += find(matched or [_nothing(path)])
+    return sorted(dict.fromkeys(found), key=lambda file: (step_of(file), str(file)))
+
+
+def step_of(path: Path) -> int:
+    """The step that a file's name ends in, or that of the folder which is the checkpoint; -1 where neither says one."""
+    numbers = re.findall(r"\d+", path.name if path.suffix[1:].isdigit() else path.stem)  # Dopamine's is ckpt.199
+    if numbers:
+        return int(numbers[-1])
+    folders = (FOLDER.fullmatch(parent.name) for parent in path.parents[:5])
+    return next((int(found[1] or found[2]) for found in folders if found), -1)
+
+
+def read(path: Path) -> Content:
+    """What a checkpoint file holds: tensors, arrays and plain values by name. Nothing of it is executed.
+
+    Raises: ValueError when it cannot be read so, or inflates to more than MAX_BYTES.
+    """
+    try:
+        content = _content(path)
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{path} is no readable checkpoint ({reason}): expected a file of torch.save that holds only tensors and "
+            "plain values, or a checkpoint of a known framework; copy it again if it is truncated, or save "
+            "network.state_dict()"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise ValueError(  # noqa: TRY004 - it is the file that is wrong, not the caller's type
+            f"{path} holds a {type(content).__name__}, expected a state dict: save network.state_dict()"
+        )
+    return content
+
+
+def torch_content(data: bytes) -> Any:
+    """What a file of torch.save holds.
+
+    Raises: ValueError and what torch.load raises, when it holds more than weights and plain values or too much.
+    """
+    _checked(zipfile.ZipFile(io.BytesIO(data)))
+    content = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    tensors = [leaf for leaf in plain_pickle.leaves(content) if isinstance(leaf, Tensor)]
+    total = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if total > MAX_BYTES:  # a view may be larger than what it looks at
+        raise ValueError(f"its tensors would take {total:,} bytes, expected at most {MAX_BYTES:,}")
+    return content
+
+
+def _content(path: Path) -> Any:
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"it holds {path.stat().st_size:,} bytes, expected at most {MAX_BYTES:,}")
+    data = path.read_bytes()
+    if not data.startswith(b"PK"):
+        if not data.startswith(b"\x80"):
+            raise ValueError("it is neither a zip archive nor a pickle")
+        return plain_pickle.loads(data)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = _checked(archive)
+        if "policy.pth" in names:
+            about = archive.read("data") if "data" in names else b"{}"
+            return {"policy": torch_content(archive.read("policy.pth")), "data": about}
+        if any(name.endswith(".npy") for name in names):
+            return members(archive)
+    return torch_content(data)
+
+
+def _checked(archive: zipfile.ZipFile) -> set[str]:
+    """The names in an archive.
+
+    Raises: ValueError when it inflates to too much, or a name leads out of it.
+    """
+    infos = archive.infolist()
+    total = sum(info.file_size for info in infos)
+    if total > MAX_BYTES:
+        raise ValueError(f"it inflates to {total:,} bytes, expected at most {MAX_BYTES:,}")
+    for info in infos:
+        name = PurePosixPath(info.filename.replace("\\", "/"))
+        if name.is_absolute() or ".." in name.parts:
+            raise ValueError(f"its member {info.filename!r} leads out of the archive")
+    return {info.filename for info in infos}
+
+
+def _inside(folder: Path) -> list[Path]:
+    files = [file for file in folder.rglob("*") if _is_checkpoint(file)]
+    if not files:
+        raise FileNotFoundError(
+            f"no checkpoint in {folder}: expected files that end in {', '.join(SUFFIXES)}, RLlib's module_state.pkl or "
+            "Dopamine's ckpt.N"
+        )
+    return files
+
+
+def _is_checkpoint(file: Path) -> bool:
+    if file.name == "module_state.pkl":  # the learner's; there is a copy for each kind of worker
+        return file.parent.parent.name == "rl_module" and "learner_group" in file.parts
+    named = file.suffix in SUFFIXES or re.fullmatch(r"ckpt\.\d+", file.name) is not None
+    return named and file.name not in OTHERS and file.is_file()
+
+
+def _nothing(pattern: Path) -> Path:
+    raise FileNotFoundError(f"nothing matches {pattern}: give files, folders or another pattern")

@@ -1,0 +1,100 @@
+"""One checkpoint: its file read, its format told, its network built."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rlwatch.checkpoints import files
+from rlwatch.checkpoints.formats import FULL_ACTION_SET, Saved, recognised
+from rlwatch.checkpoints.network import build, outputs_of
+
+ATOMS = (-10.0, 10.0)
+"""Between what C51's atoms lie unless told otherwise. Source: Bellemare et al. 2017, arXiv 1707.06887, section 5."""
+log = logging.getLogger("rlwatch")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A saved network and what is known of it; `step` is -1 and `game` empty where the file does not say."""
+
+    path: Path
+    network: nn.Module
+    step: int
+    game: str = ""
+    returns: float = float("nan")
+
+
+def load(
+    path: str | Path,
+    *,
+    divisor: float | None = None,
+    actions: int | None = None,
+    head: str | None = None,
+    activation: str | None = None,
+) -> Checkpoint:
+    """The network in a checkpoint of `agents/dqn.py`, of a framework in the README's table, or in a plain state dict.
+
+    What a file does not say may be told: `divisor`, by which pixels are divided before the first convolution (by
+    default as the framework does it, else 255); `actions`, how many the game has; `head`, "atoms" (C51) or "quantiles",
+    where the network has several outputs per action; `activation`, "relu", "elu" or "tanh".
+
+    Raises: FileNotFoundError; ValueError when the file is no checkpoint, is truncated, holds more than weights and
+    plain values, or describes a network of another form, each with a remedy.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no checkpoint at {path}: give a file, or a folder that holds {', '.join(files.SUFFIXES)} files"
+        )
+    content = files.read(path)
+    told = {"divisor": divisor, "actions": actions, "activation": activation, "head": head}
+    try:
+        saved = _settled(recognised(content), {name: value for name, value in told.items() if value is not None}, path)
+        network = build(saved)
+    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    step = saved.step if saved.step >= 0 else files.step_of(path)
+    return Checkpoint(path, network, step, saved.game, saved.returns)
+
+
+def _settled(found: Saved, told: dict[str, Any], path: Path) -> Saved:
+    """The checkpoint with its actions, its head and its support; of the actions the file knows best.
+
+    Raises: ValueError when these are not known, or do not go with the outputs of the last layer.
+    """
+    saved = replace(found, **(told | ({} if found.actions is None else {"actions": found.actions})))
+    outputs, of_value = outputs_of(saved)
+    numbers = _numbers(saved, outputs, of_value)
+    if outputs % numbers:
+        raise ValueError(f"its last layer has {outputs} outputs, which are not {numbers} for each action")
+    support = saved.support
+    if numbers > 1 and found.actions is None and support is None and of_value <= 1:
+        log.warning("rlwatch: %s: %d outputs are taken as %d actions × %d", path, outputs, outputs // numbers, numbers)
+    if saved.head == "atoms" and support is None:
+        log.warning("rlwatch: %s does not say what its %d atoms stand for: taken as %g to %g", path, numbers, *ATOMS)
+        support = torch.linspace(*ATOMS, numbers)
+    return replace(saved, actions=outputs // numbers, support=support if saved.head == "atoms" else None)
+
+
+def _numbers(saved: Saved, outputs: int, of_value: int) -> int:
+    """How many outputs there are for each action."""
+    if saved.support is not None:
+        return len(saved.support)
+    if of_value > 1:
+        return of_value
+    if saved.head == "" or (saved.head is None and outputs <= FULL_ACTION_SET):
+        return 1
+    if saved.actions is None or saved.head is None:
+        raise ValueError(
+            f"its last layer has {outputs} outputs, and the file does not say what of: give actions= (on the command "
+            "line --probe GAME) and head='atoms' for C51 or head='quantiles' for QR-DQN"
+        )
+    if outputs % saved.actions:
+        raise ValueError(
+            f"its last layer has {outputs} outputs, which are not as many for each of {saved.actions} actions"
+        )
+    return outputs // saved.actions

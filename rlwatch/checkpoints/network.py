@@ -1,0 +1,208 @@
+"""The common form: a plain torch network from the weights of a saved one."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rlwatch.checkpoints.formats import Saved, Weights
+
+SCREEN = 84
+STRIDES = {(8, 4, 3): (4, 2, 1), (8, 4): (4, 2), (8, 4, 11): (4, 2, 1)}
+"""Kernel sizes of Mnih 2015, Mnih 2013 and RLlib to their strides."""
+WIDEST = 2**14
+"""Outputs of a layer at most."""
+ADVANTAGE = re.compile(r"(^|\.)(a_stream|advantages?|advantage_head|adv|af|A|Q)(\.|$)")
+VALUE = re.compile(r"(^|\.)(v_stream|value|value_head|val|vf|V)(\.|$)")
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "tanh": nn.Tanh}
+REMEDY = "explain other networks in Python with rlwatch.explain(network, observations)"
+
+
+class SavedNetwork(nn.Module):
+    """A Q-network that takes uint8 frames: a body, one stream or two, each action's mean of a distribution."""
+
+    def __init__(self, saved: Saved, body: nn.Module, streams: Sequence[nn.Module], actions: int) -> None:
+        super().__init__()
+        self.body, self.streams = body, nn.ModuleList(streams)
+        self.divisor, self.offset, self.actions = saved.divisor, saved.offset, actions
+        self.quantiles_first = saved.quantiles_first
+        self.support: Tensor | None
+        self.register_buffer("support", saved.support)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Q-values, (probe, action)."""
+        pixels = observations if observations.is_floating_point() else observations.float()
+        seen = self.body(pixels / self.divisor + self.offset)
+        table = self._table(self.streams[0](seen), self.actions)
+        if len(self.streams) > 1:
+            table = self._table(self.streams[1](seen), 1) + table - table.mean(1, keepdim=True)
+        q_values: Tensor = table.mean(2) if self.support is None else (table.softmax(2) * self.support).sum(2)
+        return q_values
+
+    def _table(self, outputs: Tensor, actions: int) -> Tensor:
+        """A stream's outputs as (probe, action, number)."""
+        if self.quantiles_first:
+            return outputs.view(len(outputs), -1, actions).transpose(1, 2)
+        return outputs.view(len(outputs), actions, -1)
+
+
+class Mean(nn.Module):
+    """The mean of several networks' Q-values."""
+
+    def __init__(self, networks: list[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Q-values, (probe, action)."""
+        return torch.stack([network(observations) for network in self.networks]).mean(0)
+
+
+def build(saved: Saved) -> nn.Module:
+    """The network of a checkpoint whose `head` and `actions` are settled.
+
+    Raises: ValueError when its weights are no network of Mnih's kind on stacks of 84 × 84.
+    """
+    networks = [_checked(saved, _Parts.of(weights)) for weights in saved.parts]
+    return networks[0] if len(networks) == 1 else Mean(networks)
+
+
+def outputs_of(saved: Saved) -> tuple[int, int]:
+    """How many numbers the last layer gives, and how many the value's stream, 0 where there is none.
+
+    Raises: ValueError as `build` does.
+    """
+    parts = _Parts.of(saved.parts[0])
+    last, of_value = (parts.weights[f"{names[-1]}.weight"] for names in (parts.head, parts.value or parts.head))
+    return len(last), len(of_value) if parts.value else 0
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Names of layers in their order: the trunk, then the head or, where the head is dueling, advantage and value."""
+
+    weights: Weights
+    trunk: list[str]
+    head: list[str]
+    value: list[str]
+
+    @classmethod
+    def of(cls, weights: Weights) -> "_Parts":
+        names = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
+        rest = weights.keys() - {f"{name}.{part}" for name in names for part in ("weight", "bias")}
+        if rest:
+            raise ValueError(f"it holds {min(rest)!r}, expected only layers, those of a Nature DQN: {REMEDY}")
+        value = [name for name in names if VALUE.search(name)]
+        head = [name for name in names if ADVANTAGE.search(name)] if value else names[-1:]
+        parts = cls(weights, [name for name in names if name not in value + head], head, value)
+        kernels = [parts.shape(name)[2:] for name in parts.of_axes(4)]
+        known = any(kernels == [(size, size) for size in sizes] for sizes in STRIDES)
+        if not known or not head or any(len(parts.shape(name)) != 2 for name in head + value):  # noqa: PLR2004 - out, in
+            raise ValueError(
+                f"it holds convolutions with kernels {tuple(kernel[0] for kernel in kernels)} and "
+                f"{len(names) - len(kernels)} other layers, expected those of a Nature DQN (8, 4, 3): {REMEDY}"
+            )
+        if max(value.numel() and len(value) for value in weights.values()) > WIDEST:
+            raise ValueError(f"it holds a layer of more than {WIDEST:,} outputs: {REMEDY}")
+        return parts
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self.weights[f"{name}.weight"].shape)
+
+    def of_axes(self, count: int) -> list[str]:
+        """The layers of the trunk whose weights have so many axes: 4 convolutions, 2 linear, 1 or 3 norms."""
+        return [name for name in self.trunk if len(self.shape(name)) == count]
+
+    @property
+    def behind_convolutions(self) -> list[str]:
+        """The linear layers that read the last convolution's outputs."""
+        return self.of_axes(2)[:1] or [names[0] for names in (self.head, self.value) if names]
+
+
+def _checked(saved: Saved, parts: _Parts) -> nn.Module:
+    """The network, seen to run.
+
+    Raises: ValueError when its layers do not fit one another.
+    """
+    stack = parts.shape(parts.trunk[0])[1]
+    try:
+        network = _network(saved, parts).eval()
+        with torch.no_grad():
+            network(torch.zeros(1, stack, SCREEN, SCREEN))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"its layers do not fit one another on {stack} × 84 × 84 ({reason}): {REMEDY}") from error
+    return network
+
+
+def _network(saved: Saved, parts: _Parts) -> SavedNetwork:
+    sides = _sides(parts)
+    weights = dict(parts.weights)
+    if saved.channels_last:
+        for name in (f"{name}.weight" for name in parts.behind_convolutions):
+            rows = weights[name].view(len(weights[name]), sides[-1], sides[-1], -1)
+            weights[name] = rows.permute(0, 3, 1, 2).flatten(1)
+    body: list[nn.Module] = []
+    for name in parts.trunk:
+        if name in parts.of_axes(2)[:1]:
+            body.append(nn.Flatten())
+        body += _modules(saved, parts, weights, name, sides)
+    body += [] if parts.of_axes(2) else [nn.Flatten()]
+    streams = [
+        nn.Sequential(*[module for name in names for module in _modules(saved, parts, weights, name, sides)][:-1])
+        for names in (parts.head, parts.value)
+        if names
+    ]
+    return SavedNetwork(saved, nn.Sequential(*body), streams, saved.actions or 0)
+
+
+def _modules(saved: Saved, parts: _Parts, weights: Weights, name: str, sides: list[int]) -> list[nn.Module]:
+    """A layer, what pads its inputs before it, and its activation unless a norm stands between."""
+    weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
+    place = parts.trunk.index(name) if name in parts.trunk else len(parts.trunk)
+    normed = place + 1 < len(parts.trunk) and len(parts.shape(parts.trunk[place + 1])) in {1, 3}
+    after = [] if normed else [ACTIVATIONS[saved.activation]()]
+    if weight.ndim == 4:  # noqa: PLR2004 - out, in, y, x
+        number = parts.of_axes(4).index(name)
+        stride = _strides(parts)[number]
+        before, size = sides[number], weight.shape[2]
+        missing = max((sides[number + 1] - 1) * stride + size - before, 0)
+        low, high = missing // 2, missing - missing // 2
+        pad = [nn.ZeroPad2d((low, high, low, high))] if missing else []
+        convolution = nn.Conv2d(weight.shape[1], weight.shape[0], (size, size), stride, bias=bias is not None)
+        return [*pad, _filled(convolution, weight, bias), *after]
+    if weight.ndim == 2:  # noqa: PLR2004 - out, in
+        return [_filled(nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None), weight, bias), *after]
+    return [_filled(nn.LayerNorm(list(weight.shape), bias=bias is not None), weight, bias), *after]
+
+
+def _filled(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
+    layer.load_state_dict({"weight": weight.float()} | ({} if bias is None else {"bias": bias.float()}))
+    return layer
+
+
+def _strides(parts: _Parts) -> tuple[int, ...]:
+    return STRIDES[tuple(parts.shape(name)[2] for name in parts.of_axes(4))]
+
+
+def _sides(parts: _Parts) -> list[int]:
+    """Pixels of a side before and behind each convolution, by the inputs of the layer that reads the last one.
+
+    Raises: ValueError when they are neither those of unpadded convolutions nor of TensorFlow's padding SAME.
+    """
+    channels, inputs = parts.shape(parts.of_axes(4)[-1])[0], parts.shape(parts.behind_convolutions[0])[1]
+    ways = []
+    for same in (False, True):
+        sides = [SCREEN]
+        for name, stride in zip(parts.of_axes(4), _strides(parts), strict=True):
+            sides.append(-(-sides[-1] // stride) if same else (sides[-1] - parts.shape(name)[2]) // stride + 1)
+        ways.append(sides)
+        if channels * sides[-1] ** 2 == inputs:
+            return sides
+    expected = " or ".join(str(channels * sides[-1] ** 2) for sides in ways)
+    raise ValueError(
+        f"its layers do not fit one another: behind the convolutions it reads {inputs} numbers, expected {expected} "
+        f"on frames of 84 × 84: {REMEDY}"
+    )
