@@ -1,0 +1,80 @@
+// Elements and numbers in words. All text goes through textContent: names of runs are data, never markup.
+
+export function el(tag, properties = {}, ...children) {
+  const { dataset, style, ...rest } = properties;
+  const made = Object.assign(document.createElement(tag), rest);
+  Object.assign(made.dataset, dataset ?? {});
+  Object.entries(style ?? {}).forEach(([name, value]) => made.style.setProperty(name, value));
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+export function fill(parent, ...children) {
+  parent.replaceChildren(...children.filter((child) => child !== null && child !== undefined));
+}
+
+export function button(text, onclick, properties = {}) {
+  return el("button", { type: "button", textContent: text, onclick, ...properties });
+}
+
+// Buttons of which one is pressed. `choices`: [value, text, title]…
+export function segmented(label, choices, onchoose) {
+  const buttons = choices.map(([value, text, title = ""]) =>
+    button(text, () => onchoose(value), { title, dataset: { value: String(value) } }),
+  );
+  const group = el("div", { className: "segmented", role: "group", ariaLabel: label }, ...buttons);
+  const press = (chosen) =>
+    buttons.forEach((one) => one.setAttribute("aria-pressed", String(one.dataset.value === String(chosen))));
+  return { element: group, press };
+}
+
+export function toggle(text, onclick, properties = {}) {
+  const made = button(text, onclick, { className: "toggle", ...properties });
+  return { element: made, press: (on) => made.setAttribute("aria-pressed", String(Boolean(on))) };
+}
+
+// Keeps the elements of a select that stay the same, so that an open list is not torn away.
+export function offer(select, values, chosen, text = String) {
+  const same = select.options.length === values.length && values.every((one, i) => select.options[i].value === String(one));
+  if (!same) fill(select, ...values.map((one) => el("option", { value: String(one), textContent: text(one) })));
+  select.value = String(chosen);
+}
+
+export function swatch(colour) {
+  return el("i", { className: "swatch", style: { "--colour": colour } });
+}
+
+export function whole(number) {
+  return Math.round(number).toLocaleString("en");
+}
+
+export function brief(number) {
+  if (!isNumber(number)) return "–";
+  const size = Math.abs(number);
+  if (size !== 0 && size < 0.01) return number.toExponential(1);
+  return number.toFixed(size >= 100 ? 0 : size >= 1 ? 1 : 2);
+}
+
+export function percent(part) {
+  if (!isNumber(part)) return "–";
+  return `${(100 * part).toFixed(part !== 0 && Math.abs(part) < 0.0995 ? 1 : 0)} %`;
+}
+
+export function short(number) {
+  const [size, letter] = [[1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([least]) => Math.abs(number) >= least) ?? [1, ""];
+  return `${parseFloat((number / size).toPrecision(3))}${letter}`;
+}
+
+export function isNumber(value) {
+  return typeof value === "number" && Number.isFinite(value);
+}
+
+export function sized(canvas) {
+  const ratio = window.devicePixelRatio || 1;
+  const width = Math.round(canvas.clientWidth * ratio);
+  const height = Math.round(canvas.clientHeight * ratio);
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  return { context, width: canvas.clientWidth, height: canvas.clientHeight };
+}

@@ -1,0 +1,211 @@
+"""What the runs of a log folder hold for the tab, read through TensorBoard's data provider, fast or slow.
+
+Event files come from anywhere: what is in them is checked before it is handed on, and never believed.
+"""
+
+import json
+import math
+import re
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tensorboard import errors
+from tensorboard.context import RequestContext
+from tensorboard.data import provider
+
+from rlwatch.tensorboard import blobs
+from rlwatch.tensorboard.blobs import MAPS, PLUGIN, PROBE, REPORT
+from rlwatch.tensorboard.plugin.cache import Cache
+
+ALL = 1 << 30
+POINTS = 1000
+ROOM = 128 << 20
+_RETURNS = re.compile(r"(return|reward|ep_rew)", re.IGNORECASE)
+
+
+class UnreadableError(errors.PublicError):
+    """The event file holds something that this rlwatch cannot read."""
+
+    http_code = 422
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's report as JSON."""
+
+    step: int
+    text: bytes
+    returns: float | None
+
+
+@dataclass(frozen=True)
+class Store:
+    """Reads the runs of one experiment after the other. `context` and `experiment` are a request's.
+
+    Raises, in every method with a run: errors.NotFoundError when the run has no such data; UnreadableError when it is
+    damaged or of another schema.
+    """
+
+    data: provider.DataProvider
+    cache: Cache = field(default_factory=lambda: Cache(ROOM))
+
+    def runs(self, context: RequestContext, experiment: str) -> list[dict[str, Any]]:
+        """Every run with data of the tab: how many checkpoints have maps, and the game, None while it is not known."""
+        told = {"experiment_id": experiment, "plugin_name": PLUGIN}
+        maps = self.data.read_blob_sequences(context, downsample=ALL, run_tag_filter=_only(tags=[MAPS]), **told)
+        reports = self.data.list_tensors(context, run_tag_filter=_only(tags=[REPORT]), **told)
+        return [
+            {
+                "run": run,
+                "checkpoints": len(maps.get(run, {}).get(MAPS, ())),
+                "game": self._game(context, experiment, run),
+            }
+            for run in sorted({*maps, *reports})
+        ]
+
+    def without(self, context: RequestContext, experiment: str, runs: Iterable[str]) -> list[str]:
+        """Runs that rlwatch watched but that hold nothing for the tab, as older versions left them."""
+        listed = self.data.list_scalars(context, experiment_id=experiment, plugin_name="scalars")
+        watched = {run for run, tags in listed.items() if any(tag.startswith("rlwatch/") for tag in tags)}
+        return sorted(watched - set(runs))
+
+    def probe(self, context: RequestContext, experiment: str, run: str) -> bytes:
+        """The words of the run's probe, as JSON."""
+        words: bytes = self._probe(context, experiment, run)[0]
+        return words
+
+    def frames(self, context: RequestContext, experiment: str, run: str) -> bytes:
+        """The frames of the run's probe."""
+        return self._blob(context, self._probe(context, experiment, run)[1])
+
+    def checkpoints(self, context: RequestContext, experiment: str, run: str) -> Sequence[Checkpoint]:
+        """The reports of a run, by step; those that cannot be read are left out."""
+        told = {"experiment_id": experiment, "plugin_name": PLUGIN, "run_tag_filter": _only([run], [REPORT])}
+        listed = self.data.list_tensors(context, **told).get(run, {})
+        if REPORT not in listed:
+            raise errors.NotFoundError(f"run {run[:80]!r} has no checkpoints yet")
+
+        def read() -> tuple[list[Checkpoint], int]:
+            series = self.data.read_tensors(context, downsample=ALL, **told)[run][REPORT]
+            found = [one for datum in _newest(series) if (one := _checkpoint(datum)) is not None]
+            return found, sum(len(one.text) + _AROUND for one in found)
+
+        kept: Sequence[Checkpoint] = self.cache.get(("reports", experiment, run), _stamp(listed[REPORT]), read)
+        return kept
+
+    def returns(self, context: RequestContext, experiment: str, run: str) -> dict[str, list[tuple[int, float]]]:
+        """Curves of returns that the trainer logged, at most `POINTS` points each, and those that the monitor was told.
+
+        A tag counts whose name speaks of a return or a reward.
+        """
+        told = {"experiment_id": experiment, "plugin_name": "scalars"}
+        listed = self.data.list_scalars(context, run_tag_filter=_only([run]), **told).get(run, {})
+        tags = [tag for tag in listed if _RETURNS.search(tag) and not tag.startswith("rlwatch/")]
+        curves = {}
+        if tags:
+            read = self.data.read_scalars(context, downsample=POINTS, run_tag_filter=_only([run], tags), **told)
+            curves = {
+                tag: [(one.step, float(one.value)) for one in series if math.isfinite(one.value)]
+                for tag, series in sorted(read.get(run, {}).items())
+            }
+        told_us = [
+            (one.step, one.returns) for one in self.checkpoints(context, experiment, run) if one.returns is not None
+        ]
+        return curves | ({"returns": told_us} if told_us else {})
+
+    def maps(self, context: RequestContext, experiment: str, run: str, step: int) -> bytes:
+        """The relevance of one checkpoint."""
+        key = self._keys(context, experiment, run, MAPS).get(step)
+        if key is None:
+            raise errors.NotFoundError(f"run {run[:80]!r} has no maps at step {step}")
+        data = self._blob(context, key[0])
+        try:
+            blobs.read_header(data)
+        except ValueError as error:
+            raise UnreadableError(f"step {step}: {error}") from error
+        return data
+
+    def _game(self, context: RequestContext, experiment: str, run: str) -> str | None:
+        try:
+            game = json.loads(self.probe(context, experiment, run)).get("game")
+        except errors.PublicError:
+            return None
+        return game if isinstance(game, str) else None
+
+    def _probe(self, context: RequestContext, experiment: str, run: str) -> tuple[bytes, str]:
+        """The words of the newest probe, checked, and the key of its frames."""
+        keys = self._keys(context, experiment, run, PROBE)
+        if not keys:
+            raise errors.NotFoundError(f"run {run[:80]!r} has no probe yet")
+        newest = keys[max(keys)]
+        if len(newest) != 2:  # noqa: PLR2004 - words and frames
+            raise UnreadableError(f"a probe must be words and frames, got {len(newest)} parts")
+
+        def read() -> tuple[bytes, int]:
+            try:
+                words = blobs.compact(blobs.parse(self._blob(context, newest[0])))
+            except ValueError as error:
+                raise UnreadableError(f"probe: {error}") from error
+            return words, len(words)
+
+        return self.cache.get(("probe", experiment, run), newest[0], read), newest[1]
+
+    def _keys(self, context: RequestContext, experiment: str, run: str, tag: str) -> Mapping[int, tuple[str, ...]]:
+        """The keys of a tag's blobs, by step."""
+        told = {"experiment_id": experiment, "plugin_name": PLUGIN, "run_tag_filter": _only([run], [tag])}
+        listed = self.data.list_blob_sequences(context, **told).get(run, {})
+        if tag not in listed:
+            return {}
+
+        def read() -> tuple[dict[int, tuple[str, ...]], int]:
+            series = self.data.read_blob_sequences(context, downsample=ALL, **told)[run][tag]
+            keys = {one.step: tuple(value.blob_key for value in one.values) for one in _newest(series)}
+            return keys, sum(len(key) + _AROUND for some in keys.values() for key in some)
+
+        kept: Mapping[int, tuple[str, ...]] = self.cache.get(
+            ("keys", experiment, run, tag), _stamp(listed[tag]), read
+        )
+        return kept
+
+    def _blob(self, context: RequestContext, key: str) -> bytes:
+        data: bytes = self.data.read_blob(context, blob_key=key)
+        return data
+
+
+_AROUND = 200
+"""Bytes that Python needs around a kept text."""
+
+
+def _only(runs: Sequence[str] | None = None, tags: Sequence[str] | None = None) -> provider.RunTagFilter:
+    return provider.RunTagFilter(runs, tags)
+
+
+def _stamp(listed: Any) -> Hashable:
+    """What changes as soon as a tag gets another record."""
+    return listed.max_step, listed.max_wall_time
+
+
+def _newest(series: Iterable[Any]) -> list[Any]:
+    """The records of a run as it went on: those of steps that a resumed training went through again are dropped."""
+    kept: list[Any] = []
+    for one in sorted(series, key=lambda datum: datum.wall_time):
+        while kept and kept[-1].step >= one.step:
+            kept.pop()
+        kept.append(one)
+    return kept
+
+
+def _checkpoint(datum: Any) -> Checkpoint | None:
+    """A report's record, None when it cannot be read."""
+    strings = datum.numpy.ravel().tolist()
+    if len(strings) != 1 or not isinstance(strings[0], bytes):
+        return None
+    try:
+        record = blobs.parse(strings[0])
+    except ValueError:
+        return None
+    record["step"] = datum.step
+    returns = record.get("returns")
+    plain = isinstance(returns, int | float) and not isinstance(returns, bool)
+    return Checkpoint(datum.step, blobs.compact(record), float(returns) if plain else None)
