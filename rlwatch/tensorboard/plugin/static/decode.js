@@ -1,79 +1,89 @@
-// The binary answers: frames of the probe, and relevance in 15 levels.
+// The binary answers: frames of the probe, and relevance in levels of one symmetric scale.
 
-export const TOP = 7;
+export const TOP = 7; // levels of colour on either side of 0, as in rlwatch's clips
 
-export async function inflate(bytes) {
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+// At most `limit` bytes: what a file claims to hold is not believed.
+export async function inflate(bytes, limit) {
+  const reader = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate")).getReader();
+  const found = new Uint8Array(limit);
+  let length = 0;
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    if (length + part.value.length > limit) throw new Error(`expected ${limit} bytes of pixels, got more: the file is damaged`);
+    found.set(part.value, length);
+    length += part.value.length;
+  }
+  return found.subarray(0, length);
 }
 
-// {palette: Uint8Array of rgb, screen(frame, stacked): Uint8Array of palette indices}
-export async function readFrames(buffer, probe) {
-  const bytes = await inflate(buffer);
-  const colours = bytes[0] + 256 * bytes[1];
-  const palette = bytes.subarray(2, 2 + 3 * colours);
-  const area = probe.height * probe.width;
-  const stacked = probe.indices.length * probe.stack;
-  const body = bytes.subarray(2 + 3 * colours);
-  const table = body.length < stacked * area ? indexTable(body, stacked) : null;
-  const pixels = table ? body.subarray(2 * stacked) : body;
-  const place = (frame, layer) => (table ? table[frame * probe.stack + layer] : frame * probe.stack + layer);
-  const screen = (frame, layer) => pixels.subarray(place(frame, layer) * area, (place(frame, layer) + 1) * area);
-  if (screen(probe.indices.length - 1, probe.stack - 1).length !== area) throw new Error("the probe's frames are cut short");
-  return { palette, screen };
+// {palette: rgb of each colour, screen(frame, layer): the colours of one stacked frame, row by row}
+export async function readFrames(buffer, { height, width, stack, indices }) {
+  const area = height * width;
+  const stacked = indices.length * stack;
+  const bytes = await inflate(buffer, 2 + 3 * 256 + 2 * stacked + stacked * area);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const colours = view.getUint16(0, true);
+  const start = 2 + 3 * colours;
+  const table = Uint16Array.from({ length: stacked }, (_, i) => view.getUint16(start + 2 * i, true));
+  const pictures = start + 2 * stacked;
+  const expected = pictures + (Math.max(...table) + 1) * area;
+  if (bytes.length < expected) throw new Error(`expected ${expected} bytes of frames, got ${bytes.length}: the file is damaged`);
+  const screen = (frame, layer) => {
+    const place = pictures + table[frame * stack + layer] * area;
+    return bytes.subarray(place, place + area);
+  };
+  return { palette: bytes.subarray(2, start), screen };
 }
 
-function indexTable(body, entries) {
-  return Uint16Array.from({ length: entries }, (_, i) => body[2 * i] + 256 * body[2 * i + 1]);
-}
-
-// The header of a checkpoint's maps and, target by target, their levels, inflated when first asked for.
+// The header of a checkpoint's maps and `levels(target)`: its levels, inflated when first asked for, or null.
 export async function readMaps(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-  const levels = new Map();
+  const packed = new Map();
   let start = 4 + length;
-  const packed = header.targets.map((target, i) => [target, new Uint8Array(buffer, (start += i ? header.lengths[i - 1] : 0), header.lengths[i])]);
-  const parts = new Map(packed);
-  const of = async (target) => {
-    if (!parts.has(target)) return null;
-    if (!levels.has(target)) levels.set(target, inflate(parts.get(target)).then((bytes) => undone(bytes, header)));
-    return levels.get(target);
+  header.targets.forEach((target, i) => {
+    packed.set(target, new Uint8Array(buffer, start, header.lengths[i]));
+    start += header.lengths[i];
+  });
+  const inflated = new Map();
+  const levels = async (target) => {
+    if (!packed.has(target)) return null;
+    if (!inflated.has(target)) inflated.set(target, inflatedMap(packed.get(target), header.shape));
+    return inflated.get(target);
   };
-  return { ...header, levels: of };
+  return { ...header, levels };
 }
 
-function undone(bytes, header) {
-  const levels = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const wanted = header.shape.reduce((all, one) => all * one, 1);
-  if (levels.length !== wanted) throw new Error(`a map must hold ${wanted} levels, got ${levels.length}`);
-  return levels;
+async function inflatedMap(packed, shape) {
+  const wanted = shape.reduce((all, one) => all * one, 1);
+  const bytes = await inflate(packed, wanted);
+  if (bytes.length !== wanted) throw new Error(`a map must hold ${wanted} levels, got ${bytes.length}: the file is damaged`);
+  return new Int8Array(bytes.buffer);
 }
 
-// The levels of one frame: of one stacked frame, or of the sum over the stack, which keeps to the scale.
-export function frameLevels(levels, shape, frame, layer = null) {
-  const [, stack, height, width] = shape;
+// One frame's levels out of a map of one target, whose bytes run over stack, y, x and time, time fastest.
+// Of one stacked frame, or of the sum over the stack.
+export function frameLevels(levels, [frames, stack, height, width], frame, layer = null) {
   const area = height * width;
-  const start = frame * stack * area;
-  if (layer !== null) return levels.subarray(start + layer * area, start + (layer + 1) * area);
-  const sum = new Int8Array(area);
-  for (let pixel = 0; pixel < area; pixel++) {
-    let total = 0;
-    for (let each = 0; each < stack; each++) total += levels[start + each * area + pixel];
-    sum[pixel] = Math.max(-TOP, Math.min(TOP, total));
+  const layers = layer === null ? Array.from({ length: stack }, (_, i) => i) : [layer];
+  const sum = new Int16Array(area);
+  for (const each of layers) {
+    for (let pixel = 0, at = each * area * frames + frame; pixel < area; pixel++, at += frames) sum[pixel] += levels[at];
   }
   return sum;
 }
 
+// Levels as one of 15 colours; beyond the scale, full colour.
+export function coloursOfLevels(levels, top) {
+  return Int8Array.from(levels, (level) => Math.sign(level) * Math.min(TOP, Math.round((Math.abs(level) * TOP) / top)));
+}
+
 // Per frame, the mean absolute relevance per pixel of the difference of two maps, in Q units; of one map, its own.
 export function frameAmounts(one, other) {
-  const [frames, stack, height, width] = one.shape;
-  const size = stack * height * width;
-  return Float64Array.from({ length: frames }, (_, frame) => {
-    let total = 0;
-    for (let i = frame * size; i < (frame + 1) * size; i++) {
-      total += Math.abs(one.levels[i] * one.unit - (other ? other.levels[i] * other.unit : 0));
-    }
-    return total / size;
-  });
+  const [frames] = one.shape;
+  const totals = new Float64Array(frames);
+  const { levels, unit } = one;
+  for (let i = 0, frame = 0; i < levels.length; i++, frame = frame + 1 === frames ? 0 : frame + 1) {
+    totals[frame] += Math.abs(levels[i] * unit - (other ? other.levels[i] * other.unit : 0));
+  }
+  return totals.map((total) => (total * frames) / levels.length);
 }

@@ -51,7 +51,7 @@ export function whole(number) {
 export function brief(number) {
   if (!isNumber(number)) return "–";
   const size = Math.abs(number);
-  if (size !== 0 && size < 0.01) return number.toExponential(1);
+  if (size !== 0 && size < 0.1) return size < 0.001 ? number.toExponential(0) : number.toFixed(3);
   return number.toFixed(size >= 100 ? 0 : size >= 1 ? 1 : 2);
 }
 

@@ -49,8 +49,7 @@ function alarm({ step, name, text }, onclick) {
   return made;
 }
 
-// The frame of the clip that shows this probe frame, where the clip holds it.
-export function frameOf(probe, index) {
-  const frame = isNumber(index) ? (probe?.indices ?? []).indexOf(index) : -1;
-  return frame < 0 ? {} : { frame };
+// A frame of the clip, where there is such a one.
+export function frameOf(probe, frame) {
+  return isNumber(frame) && frame >= 0 && frame < (probe?.indices.length ?? 0) ? { frame } : {};
 }

@@ -11,7 +11,7 @@ function runPickers({ store, data }) {
   const run = el("select", { ariaLabel: "run", id: "run", onchange: () => store.set({ run: run.value, step: null, frame: 0, shown: null, object: "" }) });
   const filter = el("input", { type: "search", placeholder: "filter runs", ariaLabel: "filter runs" });
   const list = el("div", { className: "choices" });
-  const summary = el("summary", { textContent: "＋ runs", title: "Lay other runs over this one" });
+  const summary = el("summary", { textContent: "+ runs", title: "Lay other runs over this one" });
   const others = el("details", { className: "menu", id: "others" }, summary, el("div", {}, filter, list));
   const flip = (name) => {
     const chosen = store.get().others;
@@ -22,7 +22,7 @@ function runPickers({ store, data }) {
     offer(run, names, state.run);
     const fitting = names.filter((name) => name !== state.run && name.toLowerCase().includes(filter.value.toLowerCase()));
     fill(list, ...fitting.map((name) => checkbox(name, state.others.includes(name), () => flip(name))));
-    summary.textContent = state.others.length ? `＋ ${state.others.length}` : "＋ runs";
+    summary.textContent = state.others.length ? `+ ${state.others.length}` : "+ runs";
     others.hidden = names.length < 2;
   };
   filter.oninput = () => draw(store.get());

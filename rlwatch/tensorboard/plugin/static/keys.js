@@ -21,5 +21,5 @@ export function listenToKeys({ store, data }) {
 }
 
 function isTyping(element) {
-  return element.matches?.("select, textarea, input:not([type=range]):not([type=checkbox])") ?? false;
+  return element.matches?.("select, textarea, summary, input:not([type=range])") ?? false;
 }

@@ -32,6 +32,22 @@ export const TARGETS = {
     red: "speaks for it",
     blue: "for the others",
   },
+  value: {
+    button: "V",
+    title: "Target value: what the state value V of a dueling head rests on",
+    rests: "the state value rests on",
+    explains: "what the state value V rests on",
+    red: "raises it",
+    blue: "lowers it",
+  },
+  advantage: {
+    button: "A",
+    title: "Target advantage: what the advantage A of the best action of a dueling head rests on",
+    rests: "the advantage rests on",
+    explains: "what the best action's advantage A rests on",
+    red: "raises it",
+    blue: "lowers it",
+  },
 };
 
 export const MEASURES = {

@@ -42,10 +42,10 @@ function situationOf(word) {
   return ["early", "mid", "late"].includes(word) ? `${word} game` : word;
 }
 
-function paintSituations(context, { situation, episode }, wide, height) {
+function paintSituations(context, { situation, segment }, wide, height) {
   context.font = "10px system-ui, Roboto, sans-serif";
   situation.forEach((word, i) => {
-    if (i && word === situation[i - 1] && episode[i] === episode[i - 1]) return;
+    if (i && segment[i] === segment[i - 1]) return;
     context.fillStyle = "#3a3f49";
     context.fillRect(i * wide, 0, 1, height);
     context.fillStyle = "#9aa0ab";

@@ -69,13 +69,13 @@ function headCell({ key, text, title }, sort, onsort) {
   const chosen = down || sort === key;
   const label = `${text}${chosen ? (down ? " ▾" : " ▴") : ""}`;
   const made = button(label, () => onsort(down || (key === "name" && !chosen) ? key : `-${key}`), { title, dataset: { sort: key } });
-  return el("th", { ariaSort: chosen ? (down ? "descending" : "ascending") : "none", className: key }, key === "verdict" ? "" : made);
+  return el("th", { ariaSort: chosen ? (down ? "descending" : "ascending") : "none", className: `at-${key}` }, key === "verdict" ? "" : made);
 }
 
 function tableRow(row, columns, { state, store, data, checkpoints }) {
   const colour = coloursOf(data, state.run)[row.name];
   const choose = () => store.set({ object: state.object === row.name ? "" : row.name });
-  const cells = columns.map(({ key }) => el("td", { className: key }, cellOf(key, row, { colour, checkpoints, state })));
+  const cells = columns.map(({ key }) => el("td", { className: `at-${key}` }, cellOf(key, row, { colour, checkpoints, state })));
   const made = el("tr", { onclick: choose, tabIndex: 0, dataset: { object: row.name }, className: state.object === row.name ? "chosen" : "" }, ...cells);
   made.onkeydown = (event) => event.key === "Enter" && choose();
   return made;
@@ -83,12 +83,17 @@ function tableRow(row, columns, { state, store, data, checkpoints }) {
 
 function cellOf(key, row, { colour, checkpoints, state }) {
   if (key === "name") return el("span", {}, swatch(colour), row.name);
-  if (key === "low") return isNumber(row.low) ? `${brief(row.low)} to ${brief(row.high)}` : "–";
+  if (key === "lift") return el("span", { title: intervalOf(row), textContent: brief(row.lift) });
+  if (key === "low") return intervalOf(row);
   if (key === "share" || key === "share_negative") return percent(row[key]);
   if (key === "effect") return isNumber(row.effect) ? `${brief(row.effect)} (${brief(row.control)})` : "–";
   if (key === "trend") return sparkline(checkpoints, state, row.name, colour);
   if (key === "verdict") return verdict(row);
   return brief(row[key]);
+}
+
+function intervalOf({ low, high }) {
+  return isNumber(low) ? `${brief(low)} to ${brief(high)}` : "–";
 }
 
 function verdict(row) {

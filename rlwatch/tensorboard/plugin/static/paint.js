@@ -45,7 +45,7 @@ function paintAxes(context, plot) {
     write(context, short(tick), x.at(tick), box.bottom + 12, "center");
   });
   write(context, "agent steps", (box.left + box.right) / 2, box.bottom + 25, "center");
-  write(context, `${state.measure}${plot.isLog ? " (log scale)" : ""}`, 4, 10, "left", INK);
+  write(context, `${state.measure}${plot.isLog ? " (log scale)" : ""}`, 6, 10, "left", INK);
   if (r) r.ticks.forEach((tick) => write(context, short(tick), box.right + 5, r.at(tick), "left", RETURN));
   if (r) write(context, "return", box.right + 4, 10, "left", RETURN);
   if (plot.published.length) paintEpochs(context, plot);
@@ -53,10 +53,9 @@ function paintAxes(context, plot) {
 
 function paintEpochs(context, { box, epochs }) {
   epochs.ticks.slice(1).forEach((tick) => {
-    rule(context, epochs.at(tick), box.top - 4, epochs.at(tick), box.top, FAINT);
-    write(context, String(tick), epochs.at(tick), box.top - 10, "center");
+    rule(context, epochs.at(tick), box.top - 17, epochs.at(tick), box.top - 13, FAINT);
+    write(context, `epoch ${tick}`, epochs.at(tick), box.top - 24, "center");
   });
-  write(context, "epochs of the paper", box.left + 74, box.top - 10, "left");
 }
 
 function rule(context, left, top, right, bottom, colour) {
@@ -116,19 +115,23 @@ function paintUntrained(context, { y, box }, { value, low, high, colour }) {
   context.globalAlpha = 1;
 }
 
-function paintBand(context, { x, y }, { steps, low, high, colour }) {
+function paintBand(context, { x, y, state }, { steps, low, high, colour, name }) {
   const sound = steps.map((_, i) => i).filter((i) => Number.isFinite(low[i]) && Number.isFinite(high[i]));
   context.beginPath();
   sound.forEach((i) => context.lineTo(x.at(steps[i]), y.at(high[i])));
   sound.reverse().forEach((i) => context.lineTo(x.at(steps[i]), y.at(low[i])));
   context.fillStyle = colour;
-  context.globalAlpha = 0.17;
+  context.globalAlpha = isQuiet(state, name) ? 0.04 : 0.17;
   context.fill();
   context.globalAlpha = 1;
 }
 
+function isQuiet({ object }, name) {
+  return object !== "" && object !== name;
+}
+
 function paintLine(context, { x, y, state }, { steps, values, colour, dash, main, name }) {
-  const quiet = state.object && state.object !== name;
+  const quiet = isQuiet(state, name);
   trace(context, steps.map(x.at), values.map(y.at));
   Object.assign(context, { strokeStyle: colour, lineWidth: main ? 2.2 : 1.4, lineJoin: "round", globalAlpha: quiet ? 0.25 : main ? 1 : 0.75 });
   context.setLineDash(dash);
@@ -168,7 +171,7 @@ function paintMark(context, { x, y, box }, { kind, step, line }) {
     return;
   }
   rule(context, left, box.top, left, box.bottom, kind === "alarm" ? "rgba(255,176,0,.7)" : "rgba(255,255,255,.3)");
-  shape(context, left, box.top - 2, kind === "alarm" ? ALARM : INK, kind === "alarm" ? "triangle" : "diamond");
+  shape(context, left, box.top - 8, kind === "alarm" ? ALARM : INK, kind === "alarm" ? "triangle" : "diamond");
 }
 
 function shape(context, x, y, colour, form) {
@@ -194,7 +197,7 @@ export function paintChosen(context, plot, width, height, { chosen, hovered }) {
   chosen.forEach((step, i) => {
     rule(context, x.at(step), box.top, x.at(step), box.bottom, INK);
     context.fillStyle = INK;
-    context.fillRect(x.at(step) - 8, box.bottom - 1, 16, 5);
+    context.fillRect(x.at(step) - 5, box.bottom, 10, 4);
     if (chosen.length > 1) write(context, "AB"[i], x.at(step) + 9, box.bottom - 8, "center", INK);
   });
   if (hovered === null) return;

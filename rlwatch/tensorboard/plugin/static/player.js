@@ -12,7 +12,7 @@ const SIGNS = [
   ["negative", "against", "Negative relevance only: what speaks against"],
   ["none", "screen", "The game's own colours, without heat"],
 ];
-const WHAT = ["data", "run", "target", "step", "map", "compare", "run2", "target2", "step2"];
+const WHAT = ["data", "run", "target", "step", "map", "compare", "run2", "target2", "step2", "ownScales"];
 const HOW = ["frame", "sign", "object"];
 const PLAYED = 1000 / 30;
 
@@ -20,6 +20,7 @@ export function player(app) {
   const { store } = app;
   const sides = [playerSide(app, 0), playerSide(app, 1)];
   const strip = momentStrip(store);
+  app.sides = sides.map((side) => side.view);
   const stage = el("div", { className: "sides" }, ...sides.map((side) => side.element));
   const element = el("section", { className: "card player dark" }, controls(app, strip), secondSide(app), stage, strip.element);
   const drawn = () => {
@@ -39,11 +40,19 @@ async function reload(app, sides, strip, element) {
   element.classList.toggle("comparing", state.compare);
   second.element.hidden = !state.compare;
   await Promise.all([first.load(), state.compare ? second.load() : null]);
+  sides.forEach((side) => side.view.shown && shareScale(side.view.shown, sides, app.store.get()));
+  if (state.compare) sides.forEach((side) => side.draw());
   strip.amounts = amounts(first.view.shown, state.compare ? second.view.shown : null);
   strip.draw(app, app.store.get());
   element.dataset.shown = first.view.shown?.checkpoint?.step ?? "";
   element.dataset.painted = performance.now();
   prefetch(app, app.store.get());
+}
+
+// One colour scale for both sides, the larger one, so that a pale map is one of little relevance.
+function shareScale(shown, sides, { compare, ownScales }) {
+  const ends = sides.map((side) => side.view.shown?.own).filter(Number.isFinite);
+  shown.end = compare && !ownScales ? Math.max(...ends) : shown.own;
 }
 
 let amountsOf = { key: null, values: null };
@@ -70,16 +79,18 @@ function controls({ store, data }, strip) {
   const signs = segmented("sign", SIGNS, (sign) => store.set({ sign }));
   const differ = button("most different ⤳", () => strip.jump(), { title: "Go to the frames where the two sides differ most, one after the other", id: "differ" });
   const compare = toggle("compare", () => store.set(compared(store.get(), data)), { title: "Two checkpoints, targets or runs side by side", id: "compare" });
+  const scales = toggle("own scales", () => store.set({ ownScales: !store.get().ownScales }), { title: "Each side on its own colour scale, instead of both on the larger one", id: "scales" });
   const object = button("", () => store.set({ object: "" }), { className: "chip", title: "Outline all objects again" });
-  store.on(["data", "playing", ...HOW, "compare"], (state) => {
+  store.on(["data", "playing", ...HOW, "compare", "ownScales"], (state) => {
     playing.press(state.playing);
     playing.element.textContent = state.playing ? "❚❚ stop" : "▶ play";
     signs.press(state.sign);
     compare.press(state.compare);
-    differ.hidden = !state.compare;
+    differ.hidden = scales.element.hidden = !state.compare;
+    scales.press(state.ownScales);
     Object.assign(object, { hidden: !state.object, textContent: `only ${state.object} ✕` });
   });
-  return el("header", {}, el("h2", { textContent: "Player" }), playing.element, signs.element, object, differ, compare.element);
+  return el("header", {}, el("h2", { textContent: "Player" }), playing.element, signs.element, object, differ, scales.element, compare.element);
 }
 
 // Comparing begins with the first checkpoint on the left and the chosen one beside it.

@@ -5,7 +5,7 @@ import { isNumber } from "./dom.js";
 import { allOf, coloursOf, shownObjects } from "./model.js";
 import { EPOCHS, PUBLISHED } from "./published.js";
 
-const MARGINS = { left: 44, right: 106, top: 22, bottom: 34 };
+const MARGINS = { left: 44, right: 106, top: 34, bottom: 34 };
 export const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
 
 export function makePlot(data, state, width, height) {

@@ -1,4 +1,4 @@
-// Relative relevance in Breakout, mean of six runs, epochs 0 to 200, read off the vector figure.
+// Relative relevance in Breakout, mean of six runs, epochs 0 to 199, read off the vector figure.
 // Source: Lapuschkin et al. 2019, Fig. 2c, doi 10.1038/s41467-019-08987-4
 
 export const EPOCHS = 199;

@@ -1,5 +1,5 @@
 // One side of the player: a checkpoint's heat on the screen, its four stacked frames, Q-values and colour scale.
-import { TOP, frameLevels } from "./decode.js";
+import { TOP, coloursOfLevels, frameLevels } from "./decode.js";
 import { el, fill, isNumber, percent, whole } from "./dom.js";
 import { checkpointAt, coloursOf, measuredAt, sideOf, wordsOf } from "./model.js";
 import { actionBars } from "./actions.js";
@@ -43,7 +43,8 @@ async function fetched(run, step, target) {
     const maps = await loadMaps(run, step);
     const levels = await maps.levels(target);
     const missing = `this run did not log a map of ${target}; it logged ${maps.targets.join(" and ")}`;
-    return { maps, levels, unit: (maps.scale[target] ?? 0) / TOP, problem: levels ? "" : missing };
+    const end = maps.scale[target];
+    return { maps, levels, own: end, end, unit: end / maps.top[target], problem: levels ? "" : missing };
   } catch (error) {
     return { problem: `no maps of step ${whole(step)}: ${error.message}` };
   }
@@ -60,7 +61,7 @@ export function drawSide(view, store, data) {
   drawMain(view, state, coloursOf(data, sideOf(state, view.which).run), { probe, frames, frame });
   drawStack(view, state, { probe, frames, frame });
   view.actions.draw(probe, view.shown?.maps?.q_values?.[frame] ?? null, state.map);
-  view.scale.draw(view.shown?.levels ? TOP * view.shown.unit : NaN, wordsOf(view.shown?.target ?? state.target));
+  view.scale.draw(view.shown?.end, wordsOf(view.shown?.target ?? state.target));
 }
 
 function drawTitle(view, state) {
@@ -83,7 +84,8 @@ function fitCanvas(canvas) {
 function heatOf(shown, frame, layer) {
   if (!shown?.levels || frame >= shown.maps.shape[0]) return null;
   const [, , height, width] = shown.maps.shape;
-  return { levels: frameLevels(shown.levels, shown.maps.shape, frame, layer), height, width };
+  const levels = frameLevels(shown.levels, shown.maps.shape, frame, layer);
+  return { raw: levels, levels: coloursOfLevels(levels, shown.end / shown.unit), height, width };
 }
 
 function drawMain(view, state, colours, { probe, frames, frame }) {
@@ -106,7 +108,7 @@ function drawStack(view, state, { probe, frames, frame }) {
     const picture = { palette: frames.palette, pixels: frames.screen(frame, layer), height: probe.height, width: probe.width };
     paintScreen(canvas, picture, heatOf(view.shown, frame, layer), state.sign);
     const age = layer - probe.stack + 1;
-    caption.textContent = `${age ? `−${-age}` : "newest"}${isNumber(shares[layer]) ? ` · ${percent(shares[layer])}` : ""}`;
+    caption.textContent = `${age ? `−${-age}` : "now"}${isNumber(shares[layer]) ? ` · ${percent(shares[layer])}` : ""}`;
     figure.title = `Stacked frame ${age || "+0"}, and its part of all positive relevance over the probe`;
   });
 }
@@ -121,15 +123,17 @@ function readPixel(view, store, data, event) {
   const names = objectsBelow(probe.boxes[frame] ?? {}, x, y).join(", ") || "no object";
   const heat = heatOf(view.shown, frame, null);
   const place = heat && Math.floor((y * heat.height) / probe.height) * heat.width + Math.floor((x * heat.width) / probe.width);
-  const amount = heat ? `${signed(heat.levels[place] * view.shown.unit, heat.levels[place])} Q` : "no relevance logged";
+  const amount = heat ? `${signed(heat.raw[place] * view.shown.unit)} Q` : "no relevance logged";
   view.reading.textContent = `x ${x}, y ${y} · ${names} · ${amount}`;
 }
 
-// A level stands for all relevance that rounds to it; the outermost ones for all beyond, too.
-function signed(value, level) {
-  if (level === 0) return "≈ 0";
-  const beyond = Math.abs(level) === TOP ? "≥ " : "≈ ";
-  return `${beyond}${value > 0 ? "+" : "−"}${Math.abs(value).toPrecision(2)}`;
+// A level stands for all relevance that rounds to it.
+function signed(value) {
+  return value === 0 ? "≈ 0" : `≈ ${value > 0 ? "+" : "−"}${amount(Math.abs(value))}`;
+}
+
+function amount(size) {
+  return size < 0.001 ? size.toExponential(1) : String(+size.toPrecision(2));
 }
 
 function colourScale() {
@@ -141,10 +145,10 @@ function colourScale() {
   }
   const [low, middle, high] = ["", "0", ""].map((textContent) => el("span", { textContent }));
   const [against, speaksFor] = [el("span", { className: "against" }), el("span", { className: "for" })];
-  const element = el("div", { className: "scale" }, el("div", { textContent: "heat in Q per pixel" }), canvas, el("div", { className: "ends" }, low, middle, high), el("div", { className: "ends" }, against, speaksFor));
+  const element = el("div", { className: "scale" }, el("div", { textContent: "heat in Q per pixel" }), canvas, el("div", { className: "ends" }, low, middle, high), el("div", { className: "ends words" }, against, speaksFor));
   const draw = (end, words) => {
-    low.textContent = isNumber(end) ? `−${+end.toPrecision(3)}` : "";
-    high.textContent = isNumber(end) ? `+${+end.toPrecision(3)}` : "";
+    low.textContent = isNumber(end) ? `−${amount(end)}` : "";
+    high.textContent = isNumber(end) ? `+${amount(end)}` : "";
     against.textContent = words.blue;
     speaksFor.textContent = words.red;
   };

@@ -18,21 +18,22 @@ export function isReport() {
 // The answer of one endpoint as a Response; throws with the server's words where there is none.
 export async function open(endpoint, run, step) {
   const carried = embedded();
-  if (carried) return fromReport(carried, [endpoint, run, step].filter((part) => part !== undefined).join("/"));
+  if (carried) return fromReport(carried, endpoint, run, step);
   const query = new URLSearchParams();
   if (run !== undefined) query.set("run", run);
   if (step !== undefined) query.set(endpoint === "checkpoints" ? "since" : "step", step);
-  const response = await fetch(`./${endpoint}?${query}`);
+  const response = await fetch(`./${endpoint}${query.size ? `?${query}` : ""}`);
   if (response.ok) return response;
   const told = await response.json().catch(() => ({}));
   throw new Error(told.error ?? `${endpoint}: the server answered ${response.status}`);
 }
 
-function fromReport(carried, key) {
-  const found = carried[key];
-  if (found === undefined) throw new Error(`this report holds no ${key}`);
-  const text = atob(found);
-  return new Response(Uint8Array.from(text, (letter) => letter.charCodeAt(0)));
+function fromReport(carried, endpoint, run, step) {
+  const path = [endpoint, run, step].filter((part) => part !== undefined);
+  const found = path.reduce((inner, key) => (inner && Object.hasOwn(inner, key) ? inner[key] : undefined), carried);
+  if (found === undefined) throw new Error(`this report holds no ${path.join(" ")}`);
+  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Response(typeof found === "string" ? bytes(found) : JSON.stringify(found));
 }
 
 async function json(endpoint, run, step) {
@@ -43,8 +44,15 @@ async function json(endpoint, run, step) {
   return answer;
 }
 
+// {runs: [{run, checkpoints, game}…], without: runs of an older version}
 export async function listRuns() {
-  return (await json("runs")).runs;
+  const { runs, without = [] } = await json("runs");
+  return { runs, without };
+}
+
+// What a report file left out, in words; empty in TensorBoard.
+export function leftOut() {
+  return embedded()?.thinned ?? "";
 }
 
 // All of a run but its maps. A part that is missing is null, with the reason in `missing`.

@@ -17,6 +17,7 @@ export const INITIAL = Object.freeze({
   run2: "",
   target2: "",
   step2: null,
+  ownScales: false, // of two sides: each on its own colour scale, or both on the larger one
   published: false,
   sort: "-lift",
   returns: "",

@@ -3,7 +3,7 @@ import { el, fill, isNumber, percent, sized, swatch, whole } from "./dom.js";
 import { frameOf } from "./findings.js";
 import { OUTLINES, checkpointAt, has, indexAt, sideOf } from "./model.js";
 import { paintScreen } from "./screen.js";
-import { frameLevels } from "./decode.js";
+import { coloursOfLevels, frameLevels } from "./decode.js";
 import { loadMaps } from "./source.js";
 
 const SHAPES = ["circle", "square", "triangle", "diamond"];
@@ -39,13 +39,17 @@ function drawStrategies(view, { store, data }) {
   const before = checkpoints.slice(0, indexAt(checkpoints, state.step) + 1);
   view.from = before.findLast((one) => one.strategies?.length) ?? checkpoints.find((one) => one.strategies?.length);
   const names = view.from.strategies.map((one) => one.name);
-  const points = view.from.points ?? [];
+  const points = (view.from.points ?? []).map(([x, y], frame) => ({ x, y, frame, strategy: memberOf(view.from.strategies, frame) }));
   const { context, width, height } = sized(view.canvas);
   context.clearRect(0, 0, width, height);
   view.places = placed(points, width, height);
-  view.places.forEach((one) => paintPoint(context, one, names.indexOf(one.strategy), one.frame === probe.indices[state.frame]));
+  view.places.forEach((one) => paintPoint(context, one, names.indexOf(one.strategy), one.frame === state.frame));
   fill(view.list, ...view.from.strategies.map((one, i) => strategyItem(one, i)));
   view.told.textContent = `Each point is a heatmap of the probe at step ${whole(view.from.step)}; point at one to see it, click to go to its frame.`;
+}
+
+function memberOf(strategies, frame) {
+  return strategies.find((one) => one.members?.includes(frame))?.name ?? "none";
 }
 
 function placed(points, width, height) {
@@ -97,6 +101,6 @@ async function point(view, { store, data }, event) {
   const { target } = sideOf(store.get(), 0);
   const maps = await loadMaps(store.get().run, checkpointAt(data, { run: store.get().run, step: view.from.step }).step).catch(() => null);
   const levels = await maps?.levels(target);
-  const heat = levels && { levels: frameLevels(levels, maps.shape, frame), height: maps.shape[2], width: maps.shape[3] };
+  const heat = levels && { levels: coloursOfLevels(frameLevels(levels, maps.shape, frame), maps.top[target]), height: maps.shape[2], width: maps.shape[3] };
   paintScreen(view.peek, { palette: frames.palette, pixels: frames.screen(frame, probe.stack - 1), height: probe.height, width: probe.width }, heat, "all");
 }
