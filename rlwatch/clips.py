@@ -12,7 +12,7 @@ from rlwatch.pictures.clip import encode_gif
 from rlwatch.pictures.film import Caption, film
 from rlwatch.pictures.heatmap import proposed_scale
 from rlwatch.report import Report
-from rlwatch.tensorboard import blobs
+from rlwatch.tensorboard.blobs import SCHEMA, Blobs, compact, encode_frames, encode_maps
 
 WORDS = {
     "greedy": {
@@ -51,7 +51,7 @@ class ClipMaker:
         """A GIF per target."""
         return {target: self._draw(target, report, maps) for target in maps.relevance}
 
-    def blobs(self, maps: Maps) -> blobs.Blobs:
+    def blobs(self, maps: Maps) -> Blobs:
         """What the RLWATCH tab shows of the same frames, on the same colour scales.
 
         Raises: ValueError as `encode_maps` does.
@@ -60,19 +60,18 @@ class ClipMaker:
             self._probe_blobs = self._encode_probe(maps)
         shown = {target: relevance[self._shown] for target, relevance in maps.relevance.items()}
         scales = {target: self._scale(target, maps) for target in shown}
-        return blobs.Blobs(self._probe_blobs, blobs.encode_maps(shown, scales, maps.q_values[self._shown]))
+        return Blobs(self._probe_blobs, encode_maps(shown, scales, maps.q_values[self._shown]))
 
     def _encode_probe(self, maps: Maps) -> tuple[bytes, bytes]:
         used, stacked = np.unique(self._probe.stack[self._shown], return_inverse=True)
         screens = screen.pooled_rgb(self._probe.screens[used], self._probe.palette)
-        meta = blobs.compact(self._meta(maps))
-        return meta, blobs.encode_frames(screens, stacked.reshape(len(self._shown), -1))
+        return compact(self._meta(maps)), encode_frames(screens, stacked.reshape(len(self._shown), -1))
 
     def _meta(self, maps: Maps) -> dict[str, Any]:
         probe = self._probe
         names = list(dict.fromkeys(name for frame in self._boxes for name in frame))
         return {
-            "schema": blobs.SCHEMA,
+            "schema": SCHEMA,
             "game": probe.game,
             "digest": probe.digest,
             "actions": self._actions(maps.q_values.shape[1]),

@@ -182,9 +182,9 @@ class Watch:
         assert maps is not None  # noqa: S101 - report() has just set it
         began = time.perf_counter()
         clips = self._clips.draw(report, maps)
-        seen = self._clips.blobs(maps)
+        blobs = self._clips.blobs(maps)
         drawn = time.perf_counter()
-        self._writer.checkpoint(report, clips, seen)
+        self._writer.checkpoint(report, clips, blobs)
         costs = {"draw": drawn - began, "write": time.perf_counter() - drawn, "fraction": self._schedule.fraction}
         self._writer.scalars(report.step, {f"rlwatch/cost/{part}": value for part, value in costs.items()})
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Int8, UInt8
+from jaxtyping import Float, Int, Int8, UInt8, UInt32
 from numpy import ndarray
 
 from rlwatch.pictures import heatmap
@@ -89,12 +89,15 @@ def read_header(data: bytes) -> dict[str, Any]:
         raise ValueError(f"maps must begin with the length of their header, got {len(data)} bytes")
     (length,) = struct.unpack_from("<I", data)
     header = parse(data[4 : 4 + length])
-    shape, lengths = header.get("shape"), header.get("lengths")
-    targets, scale = header.get("targets"), header.get("scale")
+    shape: Any = header.get("shape")
+    lengths: Any = header.get("lengths")
+    targets: Any = header.get("targets")
     if not (_counts(shape) and len(shape) == 4 and math.prod(shape) <= _LARGEST):  # noqa: PLR2004 - time stack y x
         raise ValueError(f"maps must have a shape of four counts, got {shape!r:.80}")
-    if not (isinstance(targets, list) and isinstance(scale, dict) and set(targets) == set(scale)):
-        raise ValueError("maps must name their targets and the scale of each")
+    if not (_names(targets) and all(_numbers(header.get(word), targets) for word in ("scale", "top"))):
+        raise ValueError("maps must name their targets, and the scale and top level of each")
+    if header.get("order") != ORDER:
+        raise ValueError(f"levels must be in the order {ORDER!r}, got {header.get('order')!r:.40}: upgrade rlwatch")
     if not (_counts(lengths) and len(lengths) == len(targets) and 4 + length + sum(lengths) == len(data)):
         raise ValueError("the lengths that maps state must be those of the bytes that follow")
     return header
@@ -113,23 +116,21 @@ def decode_maps(data: bytes) -> Levels:
     return Levels(levels, header["top"], header["scale"], header["q_values"])
 
 
-def encode_frames(
-    screens: UInt8[ndarray, "frame y x 3"], stacked: Int[ndarray, "time stack"]
-) -> bytes:
+def encode_frames(screens: UInt8[ndarray, "frame y x 3"], stacked: Int[ndarray, "time stack"]) -> bytes:
     """By zlib: the count of colours (uint16), the colours, `stacked` (uint16), and each screen as entries of colours.
 
     `stacked`: which of `screens` an observation stacks, oldest first. Of more than 256 colours the rarest are shown as
     the nearest of the others.
     """
     flat = screens.reshape(-1, 3).astype(np.uint32)
-    codes, entry, count = np.unique(
-        flat[:, 0] << 16 | flat[:, 1] << 8 | flat[:, 2], return_inverse=True, return_counts=True
-    )
-    colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(np.uint8)
-    kept = np.sort(np.argsort(-count, kind="stable")[:COLOURS])
-    distance = np.abs(colours[:, None].astype(np.int16) - colours[kept][None]).sum(axis=2)
-    indices = distance.argmin(axis=1).astype(np.uint8)[entry]
-    parts = [struct.pack("<H", len(kept)), colours[kept].tobytes(), stacked.astype("<u2").tobytes(), indices.tobytes()]
+    codes = flat[:, 0] << 16 | flat[:, 1] << 8 | flat[:, 2]
+    colours, entries = _indexed(codes)
+    parts = [
+        struct.pack("<H", len(colours)),
+        colours.tobytes(),
+        stacked.astype("<u2").tobytes(),
+        entries.tobytes(),
+    ]
     return zlib.compress(b"".join(parts), 9)
 
 
@@ -162,14 +163,13 @@ def parse(text: bytes) -> dict[str, Any]:
     Raises: ValueError when it is none, holds NaN or infinity, or is of another schema.
     """
     try:
-        record = json.loads(text)
-        compact(record)
+        record = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"a record must be JSON with finite numbers, got {text[:40]!r}") from error
     if not isinstance(record, dict):
         raise ValueError(f"a record must be a JSON object, got {text[:40]!r}")  # noqa: TRY004 - of a file's contents
-    if record.get("schema") != SCHEMA:
-        found = record.get("schema")
+    found = record.get("schema")
+    if found != SCHEMA:
         raise ValueError(f"this rlwatch reads records of schema {SCHEMA}, got {found!r:.40}: upgrade rlwatch")
     return record
 
@@ -185,6 +185,26 @@ def rounded(value: Any) -> Any:
             return float(f"{value:.{_DIGITS}g}")
         case _:
             return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"JSON has no {constant}")
+
+
+def _indexed(codes: UInt32[ndarray, " pixel"]) -> tuple[UInt8[ndarray, "colour 3"], UInt8[ndarray, " pixel"]]:
+    """The colours that occur (24 bits: red, green, blue), and which of them each pixel has."""
+    present = np.zeros(1 << 24, bool)
+    present[codes] = True
+    found = np.flatnonzero(present)
+    rank = np.zeros(1 << 24, np.uint16 if len(found) < 1 << 16 else np.uint32)
+    rank[found] = np.arange(len(found))
+    ranks = rank[codes]
+    colours = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1).astype(np.uint8)
+    if len(found) <= COLOURS:
+        return colours, ranks.astype(np.uint8)
+    kept = colours[np.sort(np.argsort(-np.bincount(ranks), kind="stable")[:COLOURS])].astype(np.int16)
+    nearest = np.array([np.abs(kept - colour).sum(axis=1).argmin() for colour in colours], np.uint8)
+    return kept.astype(np.uint8), nearest[ranks]
 
 
 def _pack(relevance: Float[ndarray, "time stack y x"], scale: float) -> tuple[int, bytes]:
@@ -207,7 +227,17 @@ def _unpack(data: bytes, shape: Sequence[int]) -> Int8[ndarray, "time stack y x"
     return levels
 
 
-_LARGEST = 1 << 28
+_LARGEST = 1 << 26
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value) and len(set(value)) == len(value)
+
+
+def _numbers(value: Any, names: list[str]) -> bool:
+    """Whether each name has a positive number."""
+    positive = isinstance(value, dict) and all(type(one) in {int, float} and one > 0 for one in value.values())
+    return positive and set(value) == set(names)
 
 
 def _counts(value: Any) -> bool:

@@ -25,8 +25,8 @@ from torch.utils.tensorboard.summary import custom_scalars
 from torch.utils.tensorboard.summary import hparams as hyperparameters
 
 from rlwatch.report import Report
-from rlwatch.tensorboard import blobs, tags
-from rlwatch.tensorboard.blobs import Blobs
+from rlwatch.tensorboard import tags
+from rlwatch.tensorboard.blobs import MAPS, PLUGIN, PROBE, REPORT, Blobs, compact, rounded
 from rlwatch.tensorboard.events import EventFile
 
 _TEN_PICTURES = "TensorBoard keeps ten checkpoints of a clip: start it with `--samples_per_plugin images=100` for more."
@@ -55,15 +55,15 @@ class RunWriter:
         self._file = EventFile(Path(logdir), purge_step=purge_step) if logdir is not None else None
         self._described: set[str] = set()
 
-    def checkpoint(self, report: Report, clips: Mapping[str, bytes], seen: Blobs | None = None) -> None:
-        """Adds all that a checkpoint yields, and puts it on disk; `seen` is what the RLWATCH tab shows beside numbers.
+    def checkpoint(self, report: Report, clips: Mapping[str, bytes], blobs: Blobs | None = None) -> None:
+        """Adds all that a checkpoint yields, and puts it on disk.
 
         Raises: OSError as `flush` does.
         """
         self.scalars(report.step, report.scalars())
         self.clips(report.step, clips)
         self.findings(report.step, report.markdown())
-        self.tab(report, seen)
+        self.tab(report, blobs)
         self.flush()
 
     def scalars(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
@@ -101,15 +101,18 @@ class RunWriter:
         tensor = TensorProto(dtype=DT_STRING, string_val=[markdown.encode()], tensor_shape=TensorShapeProto())
         self._add([Summary.Value(tag="rlwatch/findings", tensor=tensor, metadata=metadata)], step)
 
-    def tab(self, report: Report, seen: Blobs | None = None) -> None:
-        """Adds what the RLWATCH tab reads: the report, the maps, and before the first maps the probe's frames."""
-        record = blobs.compact(blobs.rounded(report.as_json()))
-        self._own(blobs.REPORT, report.step, [record], DATA_CLASS_TENSOR)
-        if seen is not None and blobs.PROBE not in self._described:
-            self._described.add(blobs.PROBE)
-            self._own(blobs.PROBE, report.step, seen.probe, DATA_CLASS_BLOB_SEQUENCE)
-        if seen is not None:
-            self._own(blobs.MAPS, report.step, [seen.maps], DATA_CLASS_BLOB_SEQUENCE)
+    def tab(self, report: Report, blobs: Blobs | None = None) -> None:
+        """Adds what the RLWATCH tab reads: the report, the maps, and with this writer's first maps their probe.
+
+        A writer that resumes a run writes the probe again, at its own first step: a purge may have hidden the first.
+        """
+        self._own(REPORT, report.step, [compact(rounded(report.as_json()))], DATA_CLASS_TENSOR)
+        if blobs is None:
+            return
+        if PROBE not in self._described:
+            self._described.add(PROBE)
+            self._own(PROBE, report.step, blobs.probe, DATA_CLASS_BLOB_SEQUENCE)
+        self._own(MAPS, report.step, [blobs.maps], DATA_CLASS_BLOB_SEQUENCE)
 
     def layout(self, objects: Sequence[str], targets: Sequence[str] = ("greedy", "contrast")) -> None:
         """Adds the charts of the Custom Scalars tab, at most four lines in each."""
@@ -152,7 +155,7 @@ class RunWriter:
 
     def _own(self, tag: str, step: int, strings: Sequence[bytes], kind: "DataClass.ValueType") -> None:
         """Adds strings that only the RLWATCH tab reads."""
-        plugin = SummaryMetadata.PluginData(plugin_name=blobs.PLUGIN)
+        plugin = SummaryMetadata.PluginData(plugin_name=PLUGIN)
         metadata = SummaryMetadata(plugin_data=plugin, data_class=kind)
         shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))])
         tensor = TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=shape)
