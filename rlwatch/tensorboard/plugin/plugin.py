@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from typing import Any
 
 from tensorboard import errors, plugin_util
@@ -13,10 +12,10 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
 from werkzeug import Request, Response
 
-from rlwatch.tensorboard import blobs
+from rlwatch.tensorboard.blobs import PLUGIN, SCHEMA, compact
+from rlwatch.tensorboard.plugin import page
 from rlwatch.tensorboard.plugin.store import Store
 
-KINDS = {".js": "application/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 JSON, BYTES = "application/json", "application/octet-stream"
 _LONGEST = 8192
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
@@ -42,16 +41,15 @@ class Query:
 class Plugin(base_plugin.TBPlugin):
     """The RLWATCH tab. Only files that are there at the start, and only data that rlwatch wrote, ever go out."""
 
-    plugin_name = blobs.PLUGIN
+    plugin_name = PLUGIN
 
     def __init__(self, context: base_plugin.TBContext) -> None:
         self._store = Store(context.data_provider)
-        self._files = static_files()
 
     def get_plugin_apps(self) -> dict[str, Callable[..., Any]]:
         """Routes and what answers them."""
-        pages = {f"/static/{name}": _app(partial(_file, name)) for name in self._files}
-        return pages | {
+        files = {f"/static/{name}": _app(partial(_file, name)) for name in page.files()}
+        return files | {
             "/runs": _app(self._runs),
             "/probe": _app(self._probe, "run"),
             "/frames": _app(self._frames, "run"),
@@ -71,8 +69,8 @@ class Plugin(base_plugin.TBPlugin):
 
     def _runs(self, query: Query) -> Answer:
         runs = self._store.runs(query.context, query.experiment)
-        without = self._store.without(query.context, query.experiment, [one["run"] for one in runs])
-        return blobs.compact({"schema": blobs.SCHEMA, "runs": runs, "without": without}), JSON
+        without = self._store.without(query.context, query.experiment)
+        return compact({"schema": SCHEMA, "runs": runs, "without": without}), JSON
 
     def _probe(self, query: Query) -> Answer:
         return self._store.probe(*query.where), JSON
@@ -81,12 +79,10 @@ class Plugin(base_plugin.TBPlugin):
         return self._store.frames(*query.where), BYTES
 
     def _checkpoints(self, query: Query) -> Answer:
-        found = self._store.checkpoints(*query.where)
-        since = query.number
-        return joined([one.text for one in found if since is None or one.step > since], len(found)), JSON
+        return self._store.checkpoints(*query.where).as_json(since=query.number), JSON
 
     def _returns(self, query: Query) -> Answer:
-        return blobs.compact({"schema": blobs.SCHEMA, "tags": self._store.returns(*query.where)}), JSON
+        return compact({"schema": SCHEMA, "tags": self._store.returns(*query.where)}), JSON
 
     def _maps(self, query: Query) -> Answer:
         if query.number is None:
@@ -94,29 +90,9 @@ class Plugin(base_plugin.TBPlugin):
         return self._store.maps(*query.where, query.number), BYTES
 
 
-def static_files() -> list[str]:
-    """Names of the page's files."""
-    folder = resources.files(__package__) / "static"
-    return sorted(file.name for file in folder.iterdir() if file.is_file() and _kind(file.name) is not None)
-
-
-def static_file(name: str) -> bytes:
-    """The content of one of `static_files`."""
-    return (resources.files(__package__) / "static" / name).read_bytes()
-
-
-def joined(texts: list[bytes], made: int) -> bytes:
-    """The JSON of checkpoints out of theirs; `made`: how many the run has in all."""
-    return b'{"schema":%d,"made":%d,"checkpoints":[%s]}' % (blobs.SCHEMA, made, b",".join(texts))
-
-
-def _kind(name: str) -> str | None:
-    return next((kind for ending, kind in KINDS.items() if name.endswith(ending)), None)
-
-
 def _file(name: str, query: Query) -> Answer:
     del query
-    return static_file(name), KINDS[name[name.rindex(".") :]]
+    return page.content(name), page.kind(name)
 
 
 def _nothing(query: Query) -> Answer:
@@ -129,12 +105,13 @@ def _app(answer: Callable[[Query], Answer], *arguments: str) -> Callable[..., An
 
     @Request.application
     def serve(request: Request) -> Response:
+        code = 200
         try:
             content, kind = answer(_query(request, arguments))
         except errors.PublicError as error:
-            refusal = blobs.compact({"error": str(error)})
-            return http_util.Respond(request, refusal, JSON, code=error.http_code)
-        return http_util.Respond(request, content, kind)
+            content, kind, code = compact({"error": str(error)}), JSON, error.http_code
+        response: Response = http_util.Respond(request, content, kind, code=code)
+        return response
 
     return serve
 

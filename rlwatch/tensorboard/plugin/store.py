@@ -6,7 +6,7 @@ Event files come from anywhere: what is in them is checked before it is handed o
 import json
 import math
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from tensorboard.context import RequestContext
 from tensorboard.data import provider
 
 from rlwatch.tensorboard import blobs
-from rlwatch.tensorboard.blobs import MAPS, PLUGIN, PROBE, REPORT
+from rlwatch.tensorboard.blobs import MAPS, PLUGIN, PROBE, REPORT, SCHEMA
 from rlwatch.tensorboard.plugin.cache import Cache
 
 ALL = 1 << 30
@@ -40,8 +40,24 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Checkpoints:
+    """A run's checkpoints by step, and how many records are left out because they cannot be read."""
+
+    read: Sequence[Checkpoint]
+    unreadable: int
+
+    def as_json(self, *, since: int | None = None, only: Container[int] | None = None) -> bytes:
+        """Those after the step `since`, or the steps of `only`, beside how many were `made` in all."""
+        chosen = [
+            one.text for one in self.read if (since is None or one.step > since) and (only is None or one.step in only)
+        ]
+        counts = SCHEMA, len(self.read), self.unreadable
+        return b'{"schema":%d,"made":%d,"unreadable":%d,"checkpoints":[%s]}' % (*counts, b",".join(chosen))
+
+
+@dataclass(frozen=True)
 class Store:
-    """Reads the runs of one experiment after the other. `context` and `experiment` are a request's.
+    """Reads what runs hold for the tab. `context` and `experiment` are a request's.
 
     Raises, in every method with a run: errors.NotFoundError when the run has no such data; UnreadableError when it is
     damaged or of another schema.
@@ -52,23 +68,20 @@ class Store:
 
     def runs(self, context: RequestContext, experiment: str) -> list[dict[str, Any]]:
         """Every run with data of the tab: how many checkpoints have maps, and the game, None while it is not known."""
-        told = {"experiment_id": experiment, "plugin_name": PLUGIN}
-        maps = self.data.read_blob_sequences(context, downsample=ALL, run_tag_filter=_only(tags=[MAPS]), **told)
-        reports = self.data.list_tensors(context, run_tag_filter=_only(tags=[REPORT]), **told)
         return [
             {
                 "run": run,
-                "checkpoints": len(maps.get(run, {}).get(MAPS, ())),
+                "checkpoints": len(self._keys(context, experiment, run, MAPS)),
                 "game": self._game(context, experiment, run),
             }
-            for run in sorted({*maps, *reports})
+            for run in sorted(self._listed(context, experiment))
         ]
 
-    def without(self, context: RequestContext, experiment: str, runs: Iterable[str]) -> list[str]:
+    def without(self, context: RequestContext, experiment: str) -> list[str]:
         """Runs that rlwatch watched but that hold nothing for the tab, as older versions left them."""
         listed = self.data.list_scalars(context, experiment_id=experiment, plugin_name="scalars")
         watched = {run for run, tags in listed.items() if any(tag.startswith("rlwatch/") for tag in tags)}
-        return sorted(watched - set(runs))
+        return sorted(watched - self._listed(context, experiment))
 
     def probe(self, context: RequestContext, experiment: str, run: str) -> bytes:
         """The words of the run's probe, as JSON."""
@@ -79,19 +92,19 @@ class Store:
         """The frames of the run's probe."""
         return self._blob(context, self._probe(context, experiment, run)[1])
 
-    def checkpoints(self, context: RequestContext, experiment: str, run: str) -> Sequence[Checkpoint]:
-        """The reports of a run, by step; those that cannot be read are left out."""
+    def checkpoints(self, context: RequestContext, experiment: str, run: str) -> Checkpoints:
+        """The reports of a run."""
         told = {"experiment_id": experiment, "plugin_name": PLUGIN, "run_tag_filter": _only([run], [REPORT])}
         listed = self.data.list_tensors(context, **told).get(run, {})
         if REPORT not in listed:
             raise errors.NotFoundError(f"run {run[:80]!r} has no checkpoints yet")
 
-        def read() -> tuple[list[Checkpoint], int]:
-            series = self.data.read_tensors(context, downsample=ALL, **told)[run][REPORT]
-            found = [one for datum in _newest(series) if (one := _checkpoint(datum)) is not None]
-            return found, sum(len(one.text) + _AROUND for one in found)
+        def read() -> tuple[Checkpoints, int]:
+            series = _newest(self.data.read_tensors(context, downsample=ALL, **told).get(run, {}).get(REPORT, ()))
+            found = [one for datum in series if (one := _checkpoint(datum)) is not None]
+            return Checkpoints(found, len(series) - len(found)), sum(len(one.text) + _AROUND for one in found)
 
-        kept: Sequence[Checkpoint] = self.cache.get(("reports", experiment, run), _stamp(listed[REPORT]), read)
+        kept: Checkpoints = self.cache.get(("reports", experiment, run), _stamp(listed[REPORT]), read)
         return kept
 
     def returns(self, context: RequestContext, experiment: str, run: str) -> dict[str, list[tuple[int, float]]]:
@@ -109,10 +122,9 @@ class Store:
                 tag: [(one.step, float(one.value)) for one in series if math.isfinite(one.value)]
                 for tag, series in sorted(read.get(run, {}).items())
             }
-        told_us = [
-            (one.step, one.returns) for one in self.checkpoints(context, experiment, run) if one.returns is not None
-        ]
-        return curves | ({"returns": told_us} if told_us else {})
+        checkpoints = self.checkpoints(context, experiment, run).read
+        own = [(one.step, one.returns) for one in checkpoints if one.returns is not None]
+        return curves | ({"returns": own} if own else {})
 
     def maps(self, context: RequestContext, experiment: str, run: str, step: int) -> bytes:
         """The relevance of one checkpoint."""
@@ -125,6 +137,12 @@ class Store:
         except ValueError as error:
             raise UnreadableError(f"step {step}: {error}") from error
         return data
+
+    def _listed(self, context: RequestContext, experiment: str) -> set[str]:
+        """Runs with data of the tab."""
+        told = {"experiment_id": experiment, "plugin_name": PLUGIN}
+        reports = self.data.list_tensors(context, run_tag_filter=_only(tags=[REPORT]), **told)
+        return {*reports, *self.data.list_blob_sequences(context, run_tag_filter=_only(tags=[MAPS]), **told)}
 
     def _game(self, context: RequestContext, experiment: str, run: str) -> str | None:
         try:
@@ -159,13 +177,11 @@ class Store:
             return {}
 
         def read() -> tuple[dict[int, tuple[str, ...]], int]:
-            series = self.data.read_blob_sequences(context, downsample=ALL, **told)[run][tag]
+            series = self.data.read_blob_sequences(context, downsample=ALL, **told).get(run, {}).get(tag, ())
             keys = {one.step: tuple(value.blob_key for value in one.values) for one in _newest(series)}
             return keys, sum(len(key) + _AROUND for some in keys.values() for key in some)
 
-        kept: Mapping[int, tuple[str, ...]] = self.cache.get(
-            ("keys", experiment, run, tag), _stamp(listed[tag]), read
-        )
+        kept: Mapping[int, tuple[str, ...]] = self.cache.get(("keys", experiment, run, tag), _stamp(listed[tag]), read)
         return kept
 
     def _blob(self, context: RequestContext, key: str) -> bytes:
@@ -202,10 +218,9 @@ def _checkpoint(datum: Any) -> Checkpoint | None:
     if len(strings) != 1 or not isinstance(strings[0], bytes):
         return None
     try:
-        record = blobs.parse(strings[0])
+        record = blobs.parse(strings[0]) | {"step": datum.step}
+        text = blobs.compact(record)
     except ValueError:
         return None
-    record["step"] = datum.step
-    returns = record.get("returns")
-    plain = isinstance(returns, int | float) and not isinstance(returns, bool)
-    return Checkpoint(datum.step, blobs.compact(record), float(returns) if plain else None)
+    returns: Any = record.get("returns")
+    return Checkpoint(datum.step, text, float(returns) if type(returns) in {int, float} else None)
