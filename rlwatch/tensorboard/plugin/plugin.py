@@ -125,15 +125,16 @@ def _query(request: Request, arguments: tuple[str, ...]) -> Query:
         raise errors.InvalidArgumentError(f"expected GET, got {request.method[:20]}")
     if len(request.query_string) > _LONGEST:
         raise errors.InvalidArgumentError(f"a query may have {_LONGEST} bytes, got {len(request.query_string)}")
-    if not arguments:
-        return Query(plugin_util.context(request.environ), plugin_util.experiment_id(request.environ))
     given = request.args
+    where = plugin_util.context(request.environ), plugin_util.experiment_id(request.environ)
     if not set(given) <= set(arguments) or any(len(given.getlist(name)) != 1 for name in given):
-        raise errors.InvalidArgumentError(f"expected each of {', '.join(arguments)} at most once and nothing else")
+        expected = f"expected each of {', '.join(arguments)} at most once and nothing else" if arguments else "expected no"
+        raise errors.InvalidArgumentError(f"{expected} arguments")
+    if not arguments:
+        return Query(*where)
     if "run" not in given:
         raise errors.InvalidArgumentError("expected a run: ?run=RUN")
     number = next((given[name] for name in arguments[1:] if name in given), None)
     if number is not None and not _NUMBER.fullmatch(number):
         raise errors.InvalidArgumentError(f"a step must be a whole number, got {number[:40]!r}")
-    where = plugin_util.context(request.environ), plugin_util.experiment_id(request.environ)
     return Query(*where, given["run"], None if number is None else int(number))
