@@ -146,9 +146,27 @@ def test_levels_that_inflate_to_more_than_their_shape_are_refused_without_inflat
     assert time.perf_counter() - began < 0.01
 
 
-def test_deeply_nested_json_is_refused():
-    with pytest.raises(ValueError, match="JSON"):
-        blobs.parse(b"[" * 100_000)
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 100_000,
+        b'{"schema":1,"a":NaN}',
+        b'{"schema":1,"a":-Infinity}',
+        b'{"schema":1,"a":1e999}',
+        b'{"schema":1,"a":-%d.0}' % 10**310,
+        '{"schema":1}'.encode("utf-16"),
+        b"\xff",
+        b"1",
+        b"",
+    ],
+)
+def test_what_is_no_json_object_with_finite_numbers_is_refused(text):
+    with pytest.raises(ValueError, match="a record must be"):
+        blobs.parse(text)
+
+
+def test_large_numbers_and_words_like_them_are_read():
+    assert blobs.parse(b'{"schema":1,"a":1e300,"b":"1e999"}') == {"schema": 1, "a": 1e300, "b": "1e999"}
 
 
 def test_maps_with_nan_are_refused():

@@ -1,5 +1,4 @@
 import argparse
-import contextlib
 import gzip
 import json
 import logging
@@ -8,40 +7,31 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tensorboard.backend.application import TensorBoardWSGI
-from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
-from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
-from tensorboard.compat.proto.summary_pb2 import (
-    DATA_CLASS_BLOB_SEQUENCE,
-    DATA_CLASS_TENSOR,
-    Summary,
-    SummaryMetadata,
-)
-from tensorboard.compat.proto.tensor_pb2 import TensorProto
-from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_STRING
-from tensorboard.data import server_ingester
-from tensorboard.data.server_ingester import ExistingServerDataIngester
 from tensorboard.plugins.base_plugin import TBContext
-from tensorboard.util.grpc_util import ChannelCredsType
-from werkzeug.test import Client
 
 from rlwatch.tensorboard import blobs
-from rlwatch.tensorboard.events import EventFile
 from rlwatch.tensorboard.plugin import page
 from rlwatch.tensorboard.plugin.loader import Loader
 from rlwatch.tensorboard.plugin.plugin import Plugin
 from rlwatch.tensorboard.writer import RunWriter
+from tests.fixtures.log_folders import (
+    ROUTE,
+    fast,
+    served,
+    slow,
+    wait_for,
+    write_old,
+    write_strings,
+    write_warming_up,
+)
 from tests.fixtures.synthetic_run import TARGETS, Scene, Training, report_at, write_run
 
-ROUTE = "/data/plugin/rlwatch/"
 HOSTILE = "<img src=x onerror=alert(1)>"
 STEPS = [0, 10_000, 20_000, 30_000, 40_000]
 
@@ -70,55 +60,6 @@ def logdir(tmp_path_factory, scene):
     return folder
 
 
-def write_old(folder):
-    writer = RunWriter(logdir=folder)
-    writer.scalars(10, {"rlwatch/lift/greedy/ball": 2.0})
-    writer.close()
-
-
-def write_warming_up(folder, scene):
-    writer = RunWriter(logdir=folder)
-    writer.tab(report_at(scene, 0, 0.0, Training(0, 1, 1), np.random.default_rng(0)))
-    writer.close()
-
-
-def write_strings(folder, plugin=blobs.PLUGIN, **tags):
-    """An event file that holds any strings under the tab's tags."""
-    file = EventFile(folder)
-    for name, strings in tags.items():
-        kind = DATA_CLASS_TENSOR if name == "report" else DATA_CLASS_BLOB_SEQUENCE
-        metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=plugin), data_class=kind)
-        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))])
-        tensor = TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=shape)
-        file.add(Summary(value=[Summary.Value(tag=f"rlwatch/{name}", tensor=tensor, metadata=metadata)]), 5)
-    file.close()
-
-
-def slow(folder):
-    multiplexer = EventMultiplexer(tensor_size_guidance={"rlwatch": 0, "scalars": 1000})
-    multiplexer.AddRunsFromDirectory(str(folder))
-    multiplexer.Reload()
-    return MultiplexerDataProvider(multiplexer, str(folder))
-
-
-@contextlib.contextmanager
-def fast(folder, port_file):
-    """TensorBoard's data server, as TensorBoard itself starts it."""
-    options = ["--reload=1", "--samples-per-plugin=rlwatch=all", "--port=0", "--die-after-stdin"]
-    places = [f"--logdir={folder}", f"--port-file={port_file}"]
-    with subprocess.Popen(
-        [server_ingester.get_server_binary().path, *options, *places], stdin=subprocess.PIPE
-    ) as server:
-        wait_for(lambda: port_file.exists() and port_file.read_text().endswith("\n"))
-        address = f"localhost:{port_file.read_text().strip()}"
-        yield ExistingServerDataIngester(address, channel_creds_type=ChannelCredsType.LOCAL).data_provider
-        server.stdin.close()
-
-
-def served(provider):
-    return Client(TensorBoardWSGI([Plugin(TBContext(data_provider=provider))], data_provider=provider))
-
-
 @pytest.fixture(scope="module", params=["slow", "fast"])
 def client(request, logdir, tmp_path_factory):
     if request.param == "slow":
@@ -128,13 +69,6 @@ def client(request, logdir, tmp_path_factory):
         asked = served(provider)
         wait_for(lambda: len(json_of(asked, "runs")["runs"]) == 7 and len(checkpoints_of(asked, "resumed")) == 4)
         yield asked
-
-
-def wait_for(condition, seconds=30):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it takes too long"
-        time.sleep(0.1)
 
 
 def get(client, path, **query):

@@ -5,6 +5,7 @@ Numbers are little-endian. Every header says its `schema`; what a reader of anot
 
 import json
 import math
+import re
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -163,7 +164,9 @@ def parse(text: bytes) -> dict[str, Any]:
     Raises: ValueError when it is none, holds NaN or infinity, or is of another schema.
     """
     try:
-        record = json.loads(text, parse_constant=_refuse)
+        record = json.loads(text.decode(), parse_constant=_refuse)
+        if _LARGE.search(text):
+            compact(record)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"a record must be JSON with finite numbers, got {text[:40]!r}") from error
     if not isinstance(record, dict):
@@ -228,6 +231,8 @@ def _unpack(data: bytes, shape: Sequence[int]) -> Int8[ndarray, "time stack y x"
 
 
 _LARGEST = 1 << 26
+_LARGE = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{300}")
+"""What a number that Python reads as infinity has in it."""
 
 
 def _names(value: Any) -> bool:

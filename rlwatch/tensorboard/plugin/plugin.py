@@ -128,7 +128,9 @@ def _query(request: Request, arguments: tuple[str, ...]) -> Query:
     given = request.args
     where = plugin_util.context(request.environ), plugin_util.experiment_id(request.environ)
     if not set(given) <= set(arguments) or any(len(given.getlist(name)) != 1 for name in given):
-        expected = f"expected each of {', '.join(arguments)} at most once and nothing else" if arguments else "expected no"
+        expected = (
+            f"expected each of {', '.join(arguments)} at most once and nothing else" if arguments else "expected no"
+        )
         raise errors.InvalidArgumentError(f"{expected} arguments")
     if not arguments:
         return Query(*where)

@@ -218,8 +218,8 @@ def _checkpoint(datum: Any) -> Checkpoint | None:
     if len(strings) != 1 or not isinstance(strings[0], bytes):
         return None
     try:
-        record = blobs.parse(strings[0]) | {"step": datum.step}
-        text = blobs.compact(record)
+        record = blobs.parse(strings[0])
+        text = strings[0] if record.get("step") == datum.step else blobs.compact(record | {"step": datum.step})
     except ValueError:
         return None
     returns: Any = record.get("returns")
