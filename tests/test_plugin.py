@@ -154,6 +154,24 @@ def test_returns_are_the_trainers_and_those_that_the_monitor_was_told(client):
     assert np.allclose(tags["returns"], tags["rollout/ep_rew_mean"], atol=1e-3)
 
 
+def test_what_the_monitor_measured_is_no_return(tmp_path, scene):
+    writer = RunWriter(logdir=tmp_path / "run")
+    writer.tab(report_at(scene, 0, 0.0, Training(0, 1, 1), np.random.default_rng(0)))
+    writer.scalars(0, {"rlwatch/lift/greedy/reward": 1.0, "eval/return": 2.0, "charts/episodic_return": np.float32(3)})
+    writer.close()
+    tags = json_of(served(slow(tmp_path)), "returns", run="run")["tags"]
+    assert tags == {"eval/return": [[0, 2.0]], "charts/episodic_return": [[0, 3.0]], "returns": [[0, 0.0]]}
+
+
+def test_the_probe_of_the_latest_writer_is_the_runs(tmp_path, scene):
+    write_run(tmp_path / "run", 1, scene=scene, phases=1)
+    other = {"schema": 1, "game": "pong"}
+    write_strings(tmp_path / "run", probe=[blobs.compact(other), b"frames"], step=7)
+    client = served(slow(tmp_path))
+    assert json_of(client, "probe", run="run") == other
+    assert get(client, "frames", run="run").data == b"frames"
+
+
 def test_of_a_resumed_training_the_steps_that_were_gone_through_again_are_dropped(client):
     found = checkpoints_of(client, "resumed")
     assert [one["step"] for one in found] == [0, 10_000, 20_000, 30_000]

@@ -45,6 +45,7 @@ def logdir(tmp_path_factory, scene):
     folder = tmp_path_factory.mktemp("runs")
     write_run(folder / "first", len(STEPS), scene=scene, phases=2)
     write_run(folder / HOSTILE, 2, scene=scene, phases=1)
+    write_strings(folder / "markup", report=[b'{"schema":1,"game":"</script><script>alert(1)</script>"}'])
     return folder
 
 
@@ -84,8 +85,8 @@ def test_checkpoints_are_thinned_evenly_from_the_first_to_the_last_and_that_is_s
     assert kept == [0, 20_000, 40_000, 60_000]
     assert list(data["maps"]["first"]) == [str(step) for step in kept]
     assert data["checkpoints"]["first"]["made"] == len(STEPS)
-    assert notes == ["first: 4 of 7 checkpoints, evenly"]
-    assert data["thinned"] == notes[0]
+    assert notes[0] == "first: 4 of 7 checkpoints, evenly"
+    assert data["thinned"] == "; ".join(notes)
 
 
 def test_nothing_in_a_name_or_a_record_becomes_markup(report):
