@@ -18,7 +18,11 @@ export function actionBars(store) {
 
 function bar(action, choose) {
   const made = button("", () => choose(action), { className: "bar", dataset: { action } });
-  made.append(el("span", { className: "name" }), el("span", { className: "track" }, el("i")), el("span", { className: "value" }));
+  made.append(
+    el("span", { className: "name" }),
+    el("span", { className: "track" }, el("i")),
+    el("span", { className: "value" }),
+  );
   return made;
 }
 
@@ -36,4 +40,3 @@ function setBars(bars, names, values, map) {
     one.title = `${called}${action === best ? ", the greedy action" : ""}: click for its own map`;
   });
 }
-

@@ -13,7 +13,7 @@ export function logarithmic(low, high, from, to) {
   return { at, back: (place) => Math.exp(inner.back(place)), ticks: logTicks(low, high), low, high };
 }
 
-export function linearTicks(low, high, wanted = 5) {
+function linearTicks(low, high, wanted = 5) {
   const rough = (high - low) / wanted || 1;
   const size = 10 ** Math.floor(Math.log10(rough));
   const step = size * [1, 2, 5, 10].find((factor) => factor * size >= rough);
@@ -22,7 +22,7 @@ export function linearTicks(low, high, wanted = 5) {
   return Array.from({ length: Math.max(0, count) }, (_, i) => +((first + i) * step).toPrecision(12));
 }
 
-export function logTicks(low, high) {
+function logTicks(low, high) {
   const factors = high / low > 200 ? [1] : high / low > 30 ? [1, 3] : [1, 2, 5];
   const powers = Array.from({ length: 40 }, (_, i) => i - 20);
   const all = powers.flatMap((power) => factors.map((factor) => +(factor * 10 ** power).toPrecision(3)));

@@ -2,11 +2,24 @@
 import { causalAt, objectsAt, targetsOf } from "./model.js";
 
 const FIGURES = ["lift", "low", "high", "share", "share_negative", "relevance", "frames"];
-const HEADINGS = ["run", "step", "return", "method", "target", "object", ...FIGURES, "untrained_lift", "causal_effect", "causal_control"];
+const HEADINGS = [
+  "run",
+  "step",
+  "return",
+  "method",
+  "target",
+  "object",
+  ...FIGURES,
+  "untrained_lift",
+  "causal_effect",
+  "causal_control",
+];
 
 export function csvOf(data, runs) {
   const rows = runs.flatMap((run) =>
-    (data.loaded.get(run)?.checkpoints ?? []).flatMap((one) => targetsOf(data, run).flatMap((target) => rowsAt(run, one, target))),
+    (data.loaded.get(run)?.checkpoints ?? []).flatMap((one) =>
+      targetsOf(data, run).flatMap((target) => rowsAt(run, one, target)),
+    ),
   );
   return [HEADINGS, ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
 }
@@ -15,7 +28,18 @@ function rowsAt(run, checkpoint, target) {
   const { step, returns, method, untrained } = checkpoint;
   return Object.entries(objectsAt(checkpoint, target)).map(([name, figures]) => {
     const { effect, control } = causalAt(checkpoint, target)[name] ?? {};
-    return [run, step, returns, method, target, name, ...FIGURES.map((key) => figures[key]), untrained?.[target]?.[name]?.lift, effect, control];
+    return [
+      run,
+      step,
+      returns,
+      method,
+      target,
+      name,
+      ...FIGURES.map((key) => figures[key]),
+      untrained?.[target]?.[name]?.lift,
+      effect,
+      control,
+    ];
   });
 }
 

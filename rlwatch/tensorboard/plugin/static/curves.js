@@ -45,14 +45,21 @@ function interpolated({ steps, values }, wanted) {
 
 // What the training logged of its returns, or else what it told the monitor; an empty name stands for the fullest one.
 export function returnsOf(loaded, tag) {
-  const tags = Object.keys(loaded.returns).sort((one, other) => loaded.returns[other].length - loaded.returns[one].length);
+  const tags = Object.keys(loaded.returns).sort(
+    (one, other) => loaded.returns[other].length - loaded.returns[one].length,
+  );
   const points = loaded.returns[tags.includes(tag) ? tag : tags[0]] ?? [];
-  if (points.length) return { tag: tags.includes(tag) ? tag : tags[0], steps: points.map(([step]) => step), values: points.map(([, value]) => number(value)) };
+  if (points.length)
+    return {
+      tag: tags.includes(tag) ? tag : tags[0],
+      steps: points.map(([step]) => step),
+      values: points.map(([, value]) => number(value)),
+    };
   const told = loaded.checkpoints.filter((one) => isNumber(one.returns));
   return { tag: "returns", steps: told.map((one) => one.step), values: told.map((one) => one.returns) };
 }
 
-export function number(value) {
+function number(value) {
   return isNumber(value) ? value : NaN;
 }
 

@@ -3,12 +3,13 @@
 export const TOP = 7; // levels of colour on either side of 0, as in rlwatch's clips
 
 // At most `limit` bytes: what a file claims to hold is not believed.
-export async function inflate(bytes, limit) {
+async function inflate(bytes, limit) {
   const reader = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate")).getReader();
   const found = new Uint8Array(limit);
   let length = 0;
   for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    if (length + part.value.length > limit) throw new Error(`expected ${limit} bytes of pixels, got more: the file is damaged`);
+    if (length + part.value.length > limit)
+      throw new Error(`expected ${limit} bytes of pixels, got more: the file is damaged`);
     found.set(part.value, length);
     length += part.value.length;
   }
@@ -26,7 +27,8 @@ export async function readFrames(buffer, { height, width, stack, indices }) {
   const table = Uint16Array.from({ length: stacked }, (_, i) => view.getUint16(start + 2 * i, true));
   const pictures = start + 2 * stacked;
   const expected = pictures + (Math.max(...table) + 1) * area;
-  if (bytes.length < expected) throw new Error(`expected ${expected} bytes of frames, got ${bytes.length}: the file is damaged`);
+  if (bytes.length < expected)
+    throw new Error(`expected ${expected} bytes of frames, got ${bytes.length}: the file is damaged`);
   const screen = (frame, layer) => {
     const place = pictures + table[frame * stack + layer] * area;
     return bytes.subarray(place, place + area);
@@ -56,25 +58,40 @@ export async function readMaps(buffer) {
 async function inflatedMap(packed, shape) {
   const wanted = shape.reduce((all, one) => all * one, 1);
   const bytes = await inflate(packed, wanted);
-  if (bytes.length !== wanted) throw new Error(`a map must hold ${wanted} levels, got ${bytes.length}: the file is damaged`);
+  if (bytes.length !== wanted)
+    throw new Error(`a map must hold ${wanted} levels, got ${bytes.length}: the file is damaged`);
   return new Int8Array(bytes.buffer);
 }
 
 // One frame's levels out of a map of one target, whose bytes run over stack, y, x and time, time fastest.
 // Of one stacked frame, or of the sum over the stack.
-export function frameLevels(levels, [frames, stack, height, width], frame, layer = null) {
+function frameLevels(levels, [frames, stack, height, width], frame, layer = null) {
   const area = height * width;
   const layers = layer === null ? Array.from({ length: stack }, (_, i) => i) : [layer];
   const sum = new Int16Array(area);
   for (const each of layers) {
-    for (let pixel = 0, at = each * area * frames + frame; pixel < area; pixel++, at += frames) sum[pixel] += levels[at];
+    for (let pixel = 0, at = each * area * frames + frame; pixel < area; pixel++, at += frames)
+      sum[pixel] += levels[at];
   }
   return sum;
 }
 
 // Levels as one of 15 colours; beyond the scale, full colour.
-export function coloursOfLevels(levels, top) {
-  return Int8Array.from(levels, (level) => Math.sign(level) * Math.min(TOP, Math.round((Math.abs(level) * TOP) / top)));
+function coloursOfLevels(levels, top) {
+  const colours = new Int8Array(levels.length);
+  for (let i = 0; i < levels.length; i++) {
+    const level = levels[i];
+    if (level > 0) colours[i] = Math.min(TOP, Math.round((level * TOP) / top));
+    else if (level < 0) colours[i] = -Math.min(TOP, Math.round((-level * TOP) / top));
+  }
+  return colours;
+}
+
+// One frame's heat for `paintScreen`, on a scale whose end is `top` levels; null where there are no levels.
+export function heatAt(levels, shape, top, frame, layer = null) {
+  if (!levels || frame >= shape[0]) return null;
+  const raw = frameLevels(levels, shape, frame, layer);
+  return { raw, levels: coloursOfLevels(raw, top), height: shape[2], width: shape[3] };
 }
 
 // Per frame, the mean absolute relevance per pixel of the difference of two maps, in Q units; of one map, its own.

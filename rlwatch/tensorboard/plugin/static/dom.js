@@ -33,9 +33,17 @@ export function toggle(text, onclick, properties = {}) {
   return { element: made, press: (on) => made.setAttribute("aria-pressed", String(Boolean(on))) };
 }
 
+// A toggle of one thing that the store knows to be on or off.
+export function flag(store, key, text, properties) {
+  const made = toggle(text, () => store.set({ [key]: !store.get()[key] }), properties);
+  store.on(["data", key], (state) => made.press(state[key]));
+  return made.element;
+}
+
 // Keeps the elements of a select that stay the same, so that an open list is not torn away.
 export function offer(select, values, chosen, text = String) {
-  const same = select.options.length === values.length && values.every((one, i) => select.options[i].value === String(one));
+  const same =
+    select.options.length === values.length && values.every((one, i) => select.options[i].value === String(one));
   if (!same) fill(select, ...values.map((one) => el("option", { value: String(one), textContent: text(one) })));
   select.value = String(chosen);
 }
@@ -44,8 +52,10 @@ export function swatch(colour) {
   return el("i", { className: "swatch", style: { "--colour": colour } });
 }
 
+const grouped = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+
 export function whole(number) {
-  return Math.round(number).toLocaleString("en");
+  return grouped.format(number);
 }
 
 export function brief(number) {
@@ -61,7 +71,11 @@ export function percent(part) {
 }
 
 export function short(number) {
-  const [size, letter] = [[1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([least]) => Math.abs(number) >= least) ?? [1, ""];
+  const [size, letter] = [
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ].find(([least]) => Math.abs(number) >= least) ?? [1, ""];
   return `${parseFloat((number / size).toPrecision(3))}${letter}`;
 }
 
@@ -69,12 +83,32 @@ export function isNumber(value) {
   return typeof value === "number" && Number.isFinite(value);
 }
 
-export function sized(canvas) {
+// The room that canvases have on the page, kept up to date: to ask for it at each drawing costs a layout of the page.
+const rooms = new WeakMap();
+const watcher = new ResizeObserver((entries) => entries.forEach(({ target }) => rooms.set(target, roomNow(target))));
+
+function roomNow({ clientWidth: width, clientHeight: height }) {
+  return { width, height };
+}
+
+// As many pixels as the canvas covers on the screen; {width, height} of its room on the page, 0 while it is hidden.
+export function fitted(canvas) {
+  if (!rooms.has(canvas)) {
+    rooms.set(canvas, roomNow(canvas));
+    watcher.observe(canvas);
+  }
+  const room = rooms.get(canvas);
   const ratio = window.devicePixelRatio || 1;
-  const width = Math.round(canvas.clientWidth * ratio);
-  const height = Math.round(canvas.clientHeight * ratio);
+  const [width, height] = [Math.round(room.width * ratio), Math.round(room.height * ratio)];
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  return room;
+}
+
+// The same with a context to draw in pixels of the page.
+export function sized(canvas) {
+  const { width, height } = fitted(canvas);
+  const ratio = window.devicePixelRatio || 1;
   const context = canvas.getContext("2d");
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  return { context, width: canvas.clientWidth, height: canvas.clientHeight };
+  return { context, width, height };
 }

@@ -1,8 +1,8 @@
 // The clip as pictures: what the player shows, with the words that a picture needs once it has left the page.
-import { TOP, coloursOfLevels, frameLevels } from "./decode.js";
+import { TOP, heatAt } from "./decode.js";
 import { el, isNumber, whole } from "./dom.js";
-import { coloursOf, sideOf, wordsOf } from "./model.js";
-import { heatColour, paintOutlines, paintScreen } from "./screen.js";
+import { OUTLINES, coloursOf, sideOf, wordsOf } from "./model.js";
+import { heatColour, heatTable, packed, paintOutlines, paintScreen, screenOf, shadesOf } from "./screen.js";
 
 const ZOOM = 2;
 const EDGE = 12;
@@ -29,6 +29,19 @@ export function filmFrames({ store, data, sides }) {
   });
 }
 
+// Colours that the GIF must show exactly: those of the screen, of the outlines, and greys for the letters.
+export function filmColours({ store, data }) {
+  const state = store.get();
+  const screens = [0, state.compare ? 1 : 0].map((side) => data.loaded.get(sideOf(state, side).run).frames.palette);
+  const seen =
+    state.sign === "none" ? screens.flatMap((palette) => [...shadesOf(palette).colours]) : heatTable(state.sign);
+  const outlines = OUTLINES.map((words) => packed(words.match(/\d+/g).map(Number)));
+  const letters = Array.from({ length: 12 }, (_, i) =>
+    packed([22, 24, 29].map((part) => Math.round(part + ((244 - part) * i) / 11))),
+  );
+  return [...letters, ...outlines, ...seen];
+}
+
 function paper(context, width, height, words) {
   context.fillStyle = "#16181d";
   context.fillRect(0, 0, width, height);
@@ -37,7 +50,12 @@ function paper(context, width, height, words) {
 }
 
 function text(context, words, x, y, colour, size, align = "left") {
-  Object.assign(context, { fillStyle: colour, font: `${size}px system-ui, Roboto, sans-serif`, textAlign: align, textBaseline: "alphabetic" });
+  Object.assign(context, {
+    fillStyle: colour,
+    font: `${size}px system-ui, Roboto, sans-serif`,
+    textAlign: align,
+    textBaseline: "alphabetic",
+  });
   context.fillText(words, x, y);
 }
 
@@ -47,13 +65,11 @@ function drawFilmSide(context, { store, data, side, one, frame }) {
   const { probe, frames } = data.loaded.get(run);
   const left = EDGE + side * (ZOOM * probe.width + EDGE);
   const screen = el("canvas", { width: ZOOM * probe.width, height: ZOOM * probe.height });
-  const shape = one?.maps?.shape;
-  const levels = one?.levels && coloursOfLevels(frameLevels(one.levels, shape, frame), one.end / one.unit);
-  const heat = levels ? { levels, height: shape[2], width: shape[3] } : null;
-  const picture = { palette: frames.palette, pixels: frames.screen(frame, probe.stack - 1), height: probe.height, width: probe.width };
-  const image = paintScreen(screen, picture, heat, state.sign);
-  const boxes = probe.boxes[frame] ?? {};
-  paintOutlines(screen, image, state.object ? { [state.object]: boxes[state.object] ?? [] } : boxes, coloursOf(data, run), probe);
+  const heat = heatAt(one?.levels, one?.maps?.shape, one?.end / one?.unit, frame);
+  const image = paintScreen(screen, screenOf(probe, frames, frame), heat, state.sign);
+  const all = probe.boxes[frame] ?? {};
+  const boxes = state.object ? { [state.object]: all[state.object] ?? [] } : all;
+  paintOutlines(screen, image, boxes, coloursOf(data, run), probe);
   context.drawImage(screen, left, HEADER);
   const returns = isNumber(one?.checkpoint?.returns) ? ` · return ${one.checkpoint.returns.toFixed(1)}` : "";
   text(context, `${probe.game} · step ${whole(one?.checkpoint?.step ?? 0)}${returns}`, left, 22, "#f4f5f7", 16);

@@ -19,7 +19,9 @@ export function findingsList({ store, data }) {
 }
 
 function nothing(checkpoints) {
-  return checkpoints.length ? "Nothing stands above its untrained baseline yet." : "No checkpoint yet, so nothing was found.";
+  return checkpoints.length
+    ? "Nothing stands above its untrained baseline yet."
+    : "No checkpoint yet, so nothing was found.";
 }
 
 function goTo(store, { step, target, object }) {

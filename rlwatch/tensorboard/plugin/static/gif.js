@@ -2,9 +2,11 @@
 
 const SAME = 255;
 
-// `frames`: ImageData of one size, in order; `progress` is told how many are done. Colours beyond 255 take the nearest.
-export async function encodeGif(frames, milliseconds, progress = () => null) {
-  const colours = new Map();
+// `frames`: ImageData of one size, in order. `first`: packed colours that must be exact; others get an entry as long as
+// there is one, and then the nearest of them. `progress` is told how many frames are done.
+export async function encodeGif(frames, milliseconds, first, progress) {
+  const palette = [...new Set(first)].slice(0, SAME);
+  const colours = { palette, entries: new Map(palette.map((colour, i) => [colour, i])) };
   const [{ width, height }] = frames;
   const parts = [];
   let before = null;
@@ -15,10 +17,9 @@ export async function encodeGif(frames, milliseconds, progress = () => null) {
     before = now;
     await progress(i + 1);
   }
-  return new Blob([header(width, height, colours), ...parts, Uint8Array.of(0x3b)], { type: "image/gif" });
+  return new Blob([header(width, height, palette), ...parts, Uint8Array.of(0x3b)], { type: "image/gif" });
 }
 
-// `colours`: from packed colour to entry; entries that are full colours are the first ones of each.
 function indexed(frame, colours) {
   const pixels = new Uint32Array(frame.data.buffer);
   const found = new Uint8Array(pixels.length);
@@ -27,17 +28,16 @@ function indexed(frame, colours) {
   for (let i = 0; i < pixels.length; i++) {
     if (pixels[i] !== last) {
       last = pixels[i];
-      entry = colours.get(last) ?? added(last, colours);
+      entry = colours.entries.get(last) ?? added(last, colours);
     }
     found[i] = entry;
   }
   return found;
 }
 
-function added(colour, colours) {
-  const full = new Set(colours.values()).size;
-  const entry = full < SAME ? full : nearestColour(colour, colours);
-  colours.set(colour, entry);
+function added(colour, { palette, entries }) {
+  const entry = palette.length < SAME ? palette.push(colour) - 1 : nearestColour(colour, palette);
+  entries.set(colour, entry);
   return entry;
 }
 
@@ -45,25 +45,24 @@ function channels(colour) {
   return [colour & 255, (colour >> 8) & 255, (colour >> 16) & 255];
 }
 
-function nearestColour(colour, colours) {
+function nearestColour(colour, palette) {
   const wanted = channels(colour);
   const distance = (other) => channels(other).reduce((sum, part, i) => sum + (part - wanted[i]) ** 2, 0);
-  const palette = paletteOf(colours);
   return palette.reduce((best, one, i) => (distance(one) < distance(palette[best]) ? i : best), 0);
 }
 
-function paletteOf(colours) {
-  const palette = [];
-  for (const [colour, entry] of colours) palette[entry] ??= colour;
-  return palette;
-}
-
-function header(width, height, colours) {
+function header(width, height, palette) {
   const table = new Uint8Array(768);
-  paletteOf(colours).forEach((colour, i) => table.set(channels(colour), 3 * i));
+  palette.forEach((colour, i) => table.set(channels(colour), 3 * i));
   const size = [width & 255, width >> 8, height & 255, height >> 8];
-  const forEver = [0x21, 0xff, 0x0b, ..."NETSCAPE2.0"].map((one) => (typeof one === "string" ? one.charCodeAt(0) : one));
-  return new Blob([Uint8Array.of(...[..."GIF89a"].map((letter) => letter.charCodeAt(0)), ...size, 0xf7, 0, 0), table, Uint8Array.of(...forEver, 3, 1, 0, 0, 0)]);
+  const forEver = [0x21, 0xff, 0x0b, ..."NETSCAPE2.0"].map((one) =>
+    typeof one === "string" ? one.charCodeAt(0) : one,
+  );
+  return new Blob([
+    Uint8Array.of(...[..."GIF89a"].map((letter) => letter.charCodeAt(0)), ...size, 0xf7, 0, 0),
+    table,
+    Uint8Array.of(...forEver, 3, 1, 0, 0, 0),
+  ]);
 }
 
 function control(milliseconds) {
@@ -87,7 +86,9 @@ function changes(before, now, width, height) {
       bottom = y;
     }
   }
-  return right < 0 ? { left: 0, top: 0, wide: 1, tall: 1 } : { left, top, wide: right - left + 1, tall: bottom - top + 1 };
+  return right < 0
+    ? { left: 0, top: 0, wide: 1, tall: 1 }
+    : { left, top, wide: right - left + 1, tall: bottom - top + 1 };
 }
 
 function cut(before, now, width, { left, top, wide, tall }) {

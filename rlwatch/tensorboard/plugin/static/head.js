@@ -1,33 +1,55 @@
 // The head of the page: which run, target and checkpoint, and in one sentence what is to be seen there.
 import { brief, button, el, fill, isNumber, offer, segmented, swatch, whole } from "./dom.js";
 import { checkpointAt, coloursOf, indexAt, isLookedAt, objectsAt, sideOf, targetsOf, wordsOf } from "./model.js";
+import { leftOut } from "./source.js";
 
 export function head(app, sharing) {
   const row = el("div", { className: "row" }, runPickers(app), targetPicker(app), checkpointPicker(app), sharing);
-  return el("div", { className: "head" }, row, headline(app));
+  return el("div", { className: "head" }, row, headline(app), notices(app));
+}
+
+// What the page does not know of this run, and why.
+function notices({ store, data }) {
+  const line = el("p", { className: "note", id: "notices" });
+  store.on(["data", "run"], (state) => {
+    const { checkpoints = [], unreadable, missing = {} } = data.loaded.get(state.run) ?? {};
+    const reasons = checkpoints.length ? Object.entries(missing).map(([part, reason]) => `no ${part}: ${reason}`) : [];
+    const damaged = unreadable ? `${unreadable} checkpoints of this run cannot be read` : "";
+    line.textContent = [leftOut(), damaged, ...reasons].filter(Boolean).join(" · ");
+  });
+  return line;
 }
 
 function runPickers({ store, data }) {
-  const run = el("select", { ariaLabel: "run", id: "run", onchange: () => store.set({ run: run.value, step: null, frame: 0, shown: null, object: "" }) });
+  const run = el("select", { ariaLabel: "run", id: "run" });
+  run.onchange = () => store.set({ run: run.value, step: null, frame: 0, shown: null, object: "" });
+  store.on(["data", "run"], (state) => offer(run, namesOfRuns(data), state.run));
+  return el("div", { className: "runs" }, "Run ", run, overlays({ store, data }));
+}
+
+function namesOfRuns(data) {
+  return data.runs.map((one) => one.run);
+}
+
+// A list of the other runs, each of which can be laid over the chosen one.
+function overlays({ store, data }) {
   const filter = el("input", { type: "search", placeholder: "filter runs", ariaLabel: "filter runs" });
   const list = el("div", { className: "choices" });
-  const summary = el("summary", { textContent: "+ runs", title: "Lay other runs over this one" });
-  const others = el("details", { className: "menu", id: "others" }, summary, el("div", {}, filter, list));
-  const flip = (name) => {
-    const chosen = store.get().others;
+  const summary = el("summary", { title: "Lay other runs over this one" });
+  const menu = el("details", { className: "menu", id: "others" }, summary, el("div", {}, filter, list));
+  const flip = (name, chosen) =>
     store.set({ others: chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name] });
-  };
-  const draw = (state) => {
-    const names = data.runs.map((one) => one.run);
-    offer(run, names, state.run);
-    const fitting = names.filter((name) => name !== state.run && name.toLowerCase().includes(filter.value.toLowerCase()));
-    fill(list, ...fitting.map((name) => checkbox(name, state.others.includes(name), () => flip(name))));
-    summary.textContent = state.others.length ? `+ ${state.others.length}` : "+ runs";
-    others.hidden = names.length < 2;
+  const draw = ({ run, others }) => {
+    const words = filter.value.toLowerCase();
+    const names = namesOfRuns(data).filter((name) => name !== run);
+    const fitting = names.filter((name) => name.toLowerCase().includes(words));
+    fill(list, ...fitting.map((name) => checkbox(name, others.includes(name), () => flip(name, others))));
+    summary.textContent = others.length ? `+ ${others.length}` : "+ runs";
+    menu.hidden = !names.length;
   };
   filter.oninput = () => draw(store.get());
   store.on(["data", "run", "others"], draw);
-  return el("label", { className: "runs" }, "Run ", run, others);
+  return menu;
 }
 
 function checkbox(name, checked, onchange) {
@@ -56,10 +78,19 @@ function checkpointPicker({ store, data }) {
     Object.assign(slider, { max: Math.max(0, checkpoints().length - 1) });
     slider.value = at;
     const one = checkpoints()[at];
-    told.textContent = one ? `step ${whole(one.step)} · return ${brief(one.returns)} · ${at + 1}/${checkpoints().length}` : "no checkpoint yet";
+    told.textContent = one
+      ? `step ${whole(one.step)} · return ${brief(one.returns)} · ${at + 1}/${checkpoints().length}`
+      : "no checkpoint yet";
   });
   const arrow = (text, by, title) => button(text, () => move(by), { title, className: "arrow" });
-  return el("div", { className: "checkpoint" }, arrow("◀", -1, "Checkpoint before (↓)"), slider, arrow("▶", 1, "Next checkpoint (↑)"), told);
+  return el(
+    "div",
+    { className: "checkpoint" },
+    arrow("◀", -1, "Checkpoint before (↓)"),
+    slider,
+    arrow("▶", 1, "Next checkpoint (↑)"),
+    told,
+  );
 }
 
 // The newest checkpoint is "the newest" and not a number, so that the page follows a run that goes on.
@@ -78,7 +109,11 @@ function headline({ store, data }) {
   store.on(["data", "run", "target", "step"], (state) => {
     const checkpoint = checkpointAt(data, sideOf(state, 0));
     if (!checkpoint) return fill(line, warming(data.loaded.get(state.run)));
-    return fill(line, `At step ${whole(checkpoint.step)} ${wordsOf(state.target).rests} `, ...restsOn(checkpoint, state.target, coloursOf(data, state.run)));
+    return fill(
+      line,
+      `At step ${whole(checkpoint.step)} ${wordsOf(state.target).rests} `,
+      ...restsOn(checkpoint, state.target, coloursOf(data, state.run)),
+    );
   });
   return line;
 }
@@ -86,7 +121,9 @@ function headline({ store, data }) {
 function warming(loaded) {
   if (!loaded) return "Loading…";
   const reason = loaded.missing.probe ?? loaded.missing.checkpoints;
-  return reason ? `This run cannot be shown: ${reason}` : "This run is warming up: its first checkpoint has not been written yet.";
+  return reason
+    ? `This run cannot be shown: ${reason}`
+    : "This run is warming up: its first checkpoint has not been written yet.";
 }
 
 function restsOn(checkpoint, target, colours) {
@@ -95,7 +132,9 @@ function restsOn(checkpoint, target, colours) {
   looked.sort((one, other) => objects[other].lift - objects[one].lift);
   if (!Object.keys(objects).length) return ["places that nobody has named: this game has no map of objects."];
   if (!looked.length) return ["nothing in particular: no object stands above an untrained network."];
-  const parts = looked.slice(0, 4).map((name) => el("b", {}, swatch(colours[name]), `${name} ${brief(objects[name].lift)}×`));
+  const parts = looked
+    .slice(0, 4)
+    .map((name) => el("b", {}, swatch(colours[name]), `${name} ${brief(objects[name].lift)}×`));
   const spaced = parts.flatMap((part, i) => [i === 0 ? "the " : i === parts.length - 1 ? " and the " : ", the ", part]);
   const most = isNumber(checkpoint.returns) ? "" : " (no return told yet)";
   return [...spaced, ` the average pixel.${most}`];

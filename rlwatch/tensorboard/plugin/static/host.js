@@ -26,7 +26,9 @@ export function onReload(reload) {
   channel.port1.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     if (message.isReply) return;
-    channel.port1.postMessage(JSON.stringify({ type: message.type, id: message.id, payload: null, error: null, isReply: true }));
+    channel.port1.postMessage(
+      JSON.stringify({ type: message.type, id: message.id, payload: null, error: null, isReply: true }),
+    );
     if (message.type === "experimental.DataReloaded") reload();
   };
   window.parent.postMessage("experimental.bootstrap", "*", [channel.port2]);

@@ -13,13 +13,35 @@ import { createStore, fromHash, keepInAddress } from "./state.js";
 import { strategySheet } from "./strategies.js";
 import { timeline } from "./timeline.js";
 
+// What the parts import is named here too, so that the browser asks for all at once and not for one floor after the other.
+import "./actions.js";
+import "./axis.js";
+import "./csv.js";
+import "./curves.js";
+import "./decode.js";
+import "./film.js";
+import "./gif.js";
+import "./moments.js";
+import "./paint.js";
+import "./picture.js";
+import "./plot.js";
+import "./published.js";
+import "./screen.js";
+import "./second.js";
+import "./side.js";
+import "./trust.js";
+
 export async function render() {
   await style();
   followTheme();
   document.title = "rlwatch";
   const page = el("main", { id: "page" });
   document.body.append(page);
-  const app = { store: createStore(fromHash(location.hash)), data: { runs: [], without: [], loaded: new Map() }, sides: [] };
+  const app = {
+    store: createStore(fromHash(location.hash)),
+    data: { runs: [], without: [], loaded: new Map() },
+    sides: [],
+  };
   onReload(() => refresh(app, page));
   await refresh(app, page);
   document.body.dataset.ready = performance.now();
@@ -51,9 +73,9 @@ async function refresh(app, page) {
 
 // An address may name runs and targets that are not here, or not any more.
 function settleRuns({ store, data }) {
-  const { run, run2, others } = store.get();
+  const { run, run2, others, step } = store.get();
   const isHere = (name) => data.runs.some((one) => one.run === name);
-  if (!isHere(run)) store.set({ run: mostTold(data.runs).run, step: null });
+  if (!isHere(run)) store.set({ run: mostTold(data.runs).run, step: run ? null : step });
   store.set({ run2: isHere(run2) ? run2 : "", others: others.filter(isHere) });
 }
 
@@ -80,9 +102,24 @@ async function loadChosen({ store, data }, again = false) {
 function layOut(app, page) {
   const { store } = app;
   const left = el("div", { className: "column" }, timeline(app), objectTable(app), strategySheet(app));
-  const columns = el("div", { className: "columns" }, left, el("div", { className: "column" }, player(app), findingsList(app)));
-  fill(page, head(app, shareButtons(app, () => page)), alarmBanner(app), columns);
-  store.on(["run", "others", "run2"], () => loadChosen(app).then(() => (settleTarget(app), store.set({ data: store.get().data + 1 }))));
+  const columns = el(
+    "div",
+    { className: "columns" },
+    left,
+    el("div", { className: "column" }, player(app), findingsList(app)),
+  );
+  fill(
+    page,
+    head(
+      app,
+      shareButtons(app, () => page),
+    ),
+    alarmBanner(app),
+    columns,
+  );
+  store.on(["run", "others", "run2"], () =>
+    loadChosen(app).then(() => (settleTarget(app), store.set({ data: store.get().data + 1 }))),
+  );
   store.on(["compare"], (state) => page.classList.toggle("comparing", state.compare));
   page.classList.toggle("comparing", store.get().compare);
   keepInAddress(store);
@@ -95,10 +132,14 @@ function beginning(without) {
     "section",
     { className: "card beginning" },
     el("h1", { textContent: "No run with rlwatch data here yet" }),
-    el("p", { textContent: "See what a DQN looks at while it trains. A demo, from a clone of rlwatch, takes a few minutes:" }),
+    el("p", {
+      textContent: "See what a DQN looks at while it trains. A demo, from a clone of rlwatch, takes a few minutes:",
+    }),
     code("make demo"),
     el("p", { textContent: "Your own training needs one line; then point TensorBoard at that folder and reload:" }),
-    code('from rlwatch import Watch\n\nwatch = Watch(q_network, probe="breakout", logdir="runs/x")\nwatch(step)   # in your loop'),
+    code(
+      'from rlwatch import Watch\n\nwatch = Watch(q_network, probe="breakout", logdir="runs/x")\nwatch(step)   # in your loop',
+    ),
     el("p", { className: "note", textContent: without.length ? olderRuns(without) : "" }),
   );
 }
@@ -108,5 +149,10 @@ function olderRuns(without) {
 }
 
 function trouble(error) {
-  return el("section", { className: "card beginning" }, el("h1", { textContent: "The runs cannot be listed" }), el("p", { textContent: error.message }));
+  return el(
+    "section",
+    { className: "card beginning" },
+    el("h1", { textContent: "The runs cannot be listed" }),
+    el("p", { textContent: error.message }),
+  );
 }

@@ -15,7 +15,7 @@ export const OUTLINES = [
   "rgb(255,190,200)",
 ];
 
-export const TARGETS = {
+const TARGETS = {
   greedy: {
     button: "value",
     title: "Target greedy: what the value of the best action rests on",
@@ -51,9 +51,21 @@ export const TARGETS = {
 };
 
 export const MEASURES = {
-  lift: { text: "lift", unit: "× average", title: "Mean relevance of the object's pixels / mean of all pixels; 1 = no preference" },
-  share: { text: "share", unit: "of all positive relevance", title: "The object's part of all positive relevance; large objects get more" },
-  relevance: { text: "relevance", unit: "Q units per frame", title: "Positive relevance on the object per frame that shows it, in Q units" },
+  lift: {
+    text: "lift",
+    unit: "× average",
+    title: "Mean relevance of the object's pixels / mean of all pixels; 1 = no preference",
+  },
+  share: {
+    text: "share",
+    unit: "of all positive relevance",
+    title: "The object's part of all positive relevance; large objects get more",
+  },
+  relevance: {
+    text: "relevance",
+    unit: "Q units per frame",
+    title: "Positive relevance on the object per frame that shows it, in Q units",
+  },
 };
 
 export function wordsOf(target) {
@@ -102,12 +114,17 @@ export function causalAt(checkpoint, target) {
   return checkpoint?.[target]?.causal ?? checkpoint?.causal ?? {};
 }
 
+// A run's objects: those of its probe, or where that is missing, those that were measured.
+export function namesOf(data, run) {
+  const { probe, checkpoints = [] } = data.loaded.get(run) ?? {};
+  return probe?.objects ?? Object.keys(checkpoints.at(-1)?.objects ?? {});
+}
+
 // Each object's colour, in the order in which the frames of the clip first show them, as in rlwatch's clips.
 const coloursOfProbe = new WeakMap();
 
 export function coloursOf(data, run) {
-  const probe = data.loaded.get(run)?.probe;
-  if (!probe) return {};
+  const probe = data.loaded.get(run)?.probe ?? { boxes: [], objects: namesOf(data, run) };
   if (!coloursOfProbe.has(probe)) {
     const seen = probe.boxes.flatMap((frame) => Object.keys(frame).filter((name) => frame[name].length));
     const names = [...new Set([...seen, ...probe.objects])];
@@ -118,15 +135,19 @@ export function coloursOf(data, run) {
 
 // The objects to draw: those that were asked for, or those that were ever looked at most, and always the one in focus.
 export function shownObjects(data, state, most = 4) {
-  const { checkpoints = [], probe } = data.loaded.get(state.run) ?? {};
-  const names = probe?.objects ?? [];
+  const { checkpoints = [] } = data.loaded.get(state.run) ?? {};
+  const names = namesOf(data, state.run);
   if (Array.isArray(state.shown)) return names.filter((name) => state.shown.includes(name) || name === state.object);
   const ranked = rankedObjects(checkpoints, state.target, names);
   return names.filter((name) => ranked.slice(0, most).includes(name) || name === state.object);
 }
 
 function rankedObjects(checkpoints, target, names) {
-  const found = checkpoints.at(-1)?.findings?.filter((one) => one.target === target).map((one) => one.object) ?? [];
+  const found =
+    checkpoints
+      .at(-1)
+      ?.findings?.filter((one) => one.target === target)
+      .map((one) => one.object) ?? [];
   const height = (name) => Math.max(...checkpoints.map((one) => objectsAt(one, target)[name]?.lift ?? 0), 0);
   const heights = new Map(names.map((name) => [name, height(name) + (found.includes(name) ? 1e6 : 0)]));
   return [...names].sort((one, other) => heights.get(other) - heights.get(one));

@@ -12,7 +12,8 @@ export function momentStrip(store) {
   canvas.onpointerdown = (event) => (canvas.setPointerCapture(event.pointerId), choose(event));
   canvas.onpointermove = (event) => event.buttons && choose(event);
   strip.jump = () => jump(store, strip.amounts);
-  strip.draw = ({ data }, state) => drawMoments(canvas, slider, told, data.loaded.get(state.run)?.probe, strip.amounts, state);
+  strip.draw = ({ data }, state) =>
+    drawMoments(canvas, slider, told, data.loaded.get(state.run)?.probe, strip.amounts, state);
   return strip;
 }
 

@@ -1,20 +1,44 @@
 // The table of objects at the chosen checkpoint. A click on a row singles its object out everywhere.
 import { curveOf } from "./curves.js";
 import { brief, button, el, fill, isNumber, percent, swatch, whole } from "./dom.js";
-import { causalAt, checkpointAt, coloursOf, has, indexAt, isLookedAt, lookingFrom, objectsAt, sideOf } from "./model.js";
+import {
+  causalAt,
+  checkpointAt,
+  coloursOf,
+  has,
+  indexAt,
+  isLookedAt,
+  lookingFrom,
+  namesOf,
+  objectsAt,
+  sideOf,
+} from "./model.js";
 import { trustLights } from "./trust.js";
 
 const WHEN = ["data", "run", "target", "step", "sort", "object"];
 const COLUMNS = [
   { key: "name", text: "object", title: "Click a row to outline only that object" },
-  { key: "lift", text: "lift", title: "Mean relevance of the object's pixels / mean of all pixels. 1 = no preference, 0 = ignored" },
+  {
+    key: "lift",
+    text: "lift",
+    title: "Mean relevance of the object's pixels / mean of all pixels. 1 = no preference, 0 = ignored",
+  },
   { key: "low", text: "95 % interval", title: "Bootstrap over the probe's episodes" },
   { key: "untrained", text: "untrained", title: "Lift in the same network with random weights: the baseline" },
   { key: "share", text: "for", title: "Share of all positive relevance" },
   { key: "share_negative", text: "against", title: "Share of all negative relevance: what speaks against" },
-  { key: "effect", text: "effect", title: "|ΔQ| when the object is changed, in Q units; behind it, the control: as much changed elsewhere", causal: true },
+  {
+    key: "effect",
+    text: "effect",
+    title: "|ΔQ| when the object is changed, in Q units; behind it, the control: as much changed elsewhere",
+    causal: true,
+  },
   { key: "trend", text: "trend", title: "Lift over all checkpoints of the run" },
-  { key: "verdict", text: "", title: "Looked at: the whole interval lies above twice chance and twice the untrained networks" },
+  {
+    key: "verdict",
+    text: "",
+    title: "Looked at: the whole interval lies above twice chance and twice the untrained networks",
+  },
 ];
 
 export function objectTable({ store, data }) {
@@ -23,13 +47,19 @@ export function objectTable({ store, data }) {
   const table = el("table", { className: "objects" }, el("thead", {}, head), body);
   const heading = el("h2", { textContent: "Objects" });
   const empty = el("p", { className: "note" });
-  const element = el("section", { className: "card" }, el("header", {}, heading, trustLights({ store, data })), el("div", { className: "scroll" }, table), empty);
+  const element = el(
+    "section",
+    { className: "card" },
+    el("header", {}, heading, trustLights({ store, data })),
+    el("div", { className: "scroll" }, table),
+    empty,
+  );
   store.on(WHEN, (state) => {
     const side = sideOf(state, 0);
     const checkpoint = checkpointAt(data, side);
     const { checkpoints = [], probe } = data.loaded.get(side.run) ?? {};
     const columns = COLUMNS.filter((one) => !one.causal || has(checkpoints, "causal"));
-    const rows = sorted(rowsOf(checkpoint, state.target, probe?.objects ?? []), state.sort);
+    const rows = sorted(rowsOf(checkpoint, state.target, namesOf(data, side.run)), state.sort);
     fill(head, ...columns.map((one) => headCell(one, state.sort, (sort) => store.set({ sort }))));
     fill(body, ...rows.map((row) => tableRow(row, columns, { state, store, data, checkpoints })));
     empty.textContent = rows.length ? "" : noObjects(probe, checkpoint);
@@ -43,7 +73,7 @@ function noObjects(probe, checkpoint) {
 }
 
 // One record per object, those that are never measured too, so that nothing goes missing in silence.
-export function rowsOf(checkpoint, target, names) {
+function rowsOf(checkpoint, target, names) {
   const measured = objectsAt(checkpoint, target);
   const causal = causalAt(checkpoint, target);
   const untrained = checkpoint?.untrained?.[target] ?? {};
@@ -61,22 +91,42 @@ export function rowsOf(checkpoint, target, names) {
 function sorted(rows, sort) {
   const [key, down] = sort.startsWith("-") ? [sort.slice(1), -1] : [sort, 1];
   const rank = (row) => (key === "trend" || key === "verdict" ? row.lift : row[key]) ?? -Infinity;
-  return [...rows].sort((one, other) => (key === "name" ? one.name.localeCompare(other.name) : rank(one) - rank(other)) * down);
+  return [...rows].sort(
+    (one, other) => (key === "name" ? one.name.localeCompare(other.name) : rank(one) - rank(other)) * down,
+  );
 }
 
 function headCell({ key, text, title }, sort, onsort) {
   const down = sort === `-${key}`;
   const chosen = down || sort === key;
   const label = `${text}${chosen ? (down ? " ▾" : " ▴") : ""}`;
-  const made = button(label, () => onsort(down || (key === "name" && !chosen) ? key : `-${key}`), { title, dataset: { sort: key } });
-  return el("th", { ariaSort: chosen ? (down ? "descending" : "ascending") : "none", className: `at-${key}` }, key === "verdict" ? "" : made);
+  const made = button(label, () => onsort(down || (key === "name" && !chosen) ? key : `-${key}`), {
+    title,
+    dataset: { sort: key },
+  });
+  return el(
+    "th",
+    { ariaSort: chosen ? (down ? "descending" : "ascending") : "none", className: `at-${key}` },
+    key === "verdict" ? "" : made,
+  );
 }
 
 function tableRow(row, columns, { state, store, data, checkpoints }) {
   const colour = coloursOf(data, state.run)[row.name];
   const choose = () => store.set({ object: state.object === row.name ? "" : row.name });
-  const cells = columns.map(({ key }) => el("td", { className: `at-${key}` }, cellOf(key, row, { colour, checkpoints, state })));
-  const made = el("tr", { onclick: choose, tabIndex: 0, dataset: { object: row.name }, className: state.object === row.name ? "chosen" : "" }, ...cells);
+  const cells = columns.map(({ key }) =>
+    el("td", { className: `at-${key}` }, cellOf(key, row, { colour, checkpoints, state })),
+  );
+  const made = el(
+    "tr",
+    {
+      onclick: choose,
+      tabIndex: 0,
+      dataset: { object: row.name },
+      className: state.object === row.name ? "chosen" : "",
+    },
+    ...cells,
+  );
   made.onkeydown = (event) => event.key === "Enter" && choose();
   return made;
 }
@@ -97,7 +147,12 @@ function intervalOf({ low, high }) {
 }
 
 function verdict(row) {
-  if (!isNumber(row.lift)) return el("span", { className: "light unknown", textContent: "not on screen", title: "Never visible in the probe, or no positive relevance" });
+  if (!isNumber(row.lift))
+    return el("span", {
+      className: "light unknown",
+      textContent: "not on screen",
+      title: "Never visible in the probe, or no positive relevance",
+    });
   const title = `Looked at from a lift of ${brief(row.from)} on, with the whole interval`;
   return row.looked
     ? el("span", { className: "light good", textContent: "looked at", title })
@@ -115,7 +170,12 @@ function sparkline(checkpoints, { target, step }, name, colour) {
   const last = checkpoints.length - 1;
   const at = last > 0 ? indexAt(checkpoints, step) / last : 1;
   const line = el("i", { style: { left: `${100 * at}%` } });
-  return el("span", { className: "spark", title: `Lift of ${name} over ${whole(last + 1)} checkpoints` }, known.get(key), line);
+  return el(
+    "span",
+    { className: "spark", title: `Lift of ${name} over ${whole(last + 1)} checkpoints` },
+    known.get(key),
+    line,
+  );
 }
 
 function drawnSparkline({ values }, colour) {

@@ -37,7 +37,14 @@ function paintAxes(context, plot) {
   const { box, x, y, r, state } = plot;
   const words = state.measure === "share" ? percent : (value) => String(+value.toPrecision(3));
   y.ticks.forEach((tick) => {
-    rule(context, box.left, y.at(tick), box.right, y.at(tick), tick === 1 && state.measure === "lift" ? "rgba(255,255,255,.35)" : GRID);
+    rule(
+      context,
+      box.left,
+      y.at(tick),
+      box.right,
+      y.at(tick),
+      tick === 1 && state.measure === "lift" ? "rgba(255,255,255,.35)" : GRID,
+    );
     write(context, words(tick), box.left - 6, y.at(tick), "right");
   });
   x.ticks.forEach((tick) => {
@@ -133,14 +140,23 @@ function isQuiet({ object }, name) {
 function paintLine(context, { x, y, state }, { steps, values, colour, dash, main, name }) {
   const quiet = isQuiet(state, name);
   trace(context, steps.map(x.at), values.map(y.at));
-  Object.assign(context, { strokeStyle: colour, lineWidth: main ? 2.2 : 1.4, lineJoin: "round", globalAlpha: quiet ? 0.25 : main ? 1 : 0.75 });
+  Object.assign(context, {
+    strokeStyle: colour,
+    lineWidth: main ? 2.2 : 1.4,
+    lineJoin: "round",
+    globalAlpha: quiet ? 0.25 : main ? 1 : 0.75,
+  });
   context.setLineDash(dash);
   context.stroke();
   context.globalAlpha = 1;
 }
 
 function paintPublished(context, { y, epochs }, { values, colour }) {
-  trace(context, values.map((_, epoch) => epochs.at(epoch)), values.map(y.at));
+  trace(
+    context,
+    values.map((_, epoch) => epochs.at(epoch)),
+    values.map(y.at),
+  );
   Object.assign(context, { strokeStyle: colour, lineWidth: 1.3, globalAlpha: 0.85 });
   context.setLineDash([1.5, 2.5]);
   context.stroke();
@@ -150,7 +166,9 @@ function paintPublished(context, { y, epochs }, { values, colour }) {
 // Names beside the ends of their curves, pushed apart where they would touch.
 function paintNames(context, { lines, y, box }) {
   const ends = lines.filter((one) => one.main && one.values.some(Number.isFinite));
-  const labels = ends.map((one) => ({ ...one, end: y.at(one.values.findLast(Number.isFinite)) })).sort((one, other) => one.end - other.end);
+  const labels = ends
+    .map((one) => ({ ...one, end: y.at(one.values.findLast(Number.isFinite)) }))
+    .sort((one, other) => one.end - other.end);
   let free = box.top;
   labels.forEach((one) => (free = (one.place = Math.max(one.end, free)) + 13));
   let most = box.bottom - 4;
@@ -178,7 +196,19 @@ function shape(context, x, y, colour, form) {
   context.beginPath();
   if (form === "circle") context.arc(x, y, 5, 0, 2 * Math.PI);
   else {
-    const corners = form === "triangle" ? [[0, -7], [7, 6], [-7, 6]] : [[0, -6], [6, 0], [0, 6], [-6, 0]];
+    const corners =
+      form === "triangle"
+        ? [
+            [0, -7],
+            [7, 6],
+            [-7, 6],
+          ]
+        : [
+            [0, -6],
+            [6, 0],
+            [0, 6],
+            [-6, 0],
+          ];
     corners.forEach(([right, down]) => context.lineTo(x + right, y + down));
     context.closePath();
   }
@@ -207,4 +237,3 @@ export function paintChosen(context, plot, width, height, { chosen, hovered }) {
     if (Number.isFinite(value)) shape(context, x.at(hovered), y.at(value), one.colour, "circle");
   });
 }
-

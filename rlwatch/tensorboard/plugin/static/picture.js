@@ -6,6 +6,8 @@ export async function pictureOf(element) {
   const copy = element.cloneNode(true);
   keepDrawings(element, copy);
   keepChoices(element, copy);
+  pairs(element, copy, ".plot").forEach(([plot, other]) => (other.style.height = `${plot.offsetHeight}px`));
+  copy.querySelectorAll(".share").forEach((one) => (one.style.visibility = "hidden")); // buttons, and not what they show
   const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svgAround(copy, width, height))}`;
   await image.decode();
@@ -13,7 +15,9 @@ export async function pictureOf(element) {
   const context = canvas.getContext("2d");
   context.scale(ratio, ratio);
   context.drawImage(image, 0, 0);
-  return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("this browser cannot draw a page"))), "image/png"));
+  return new Promise((resolve, reject) =>
+    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("this browser cannot draw a page"))), "image/png"),
+  );
 }
 
 function pairs(element, copy, selector) {
@@ -34,13 +38,18 @@ function keepDrawings(element, copy) {
 }
 
 function keepChoices(element, copy) {
-  pairs(element, copy, "select").forEach(([select, other]) => [...other.options].forEach((one, i) => one.toggleAttribute("selected", i === select.selectedIndex)));
+  pairs(element, copy, "select").forEach(([select, other]) =>
+    [...other.options].forEach((one, i) => one.toggleAttribute("selected", i === select.selectedIndex)),
+  );
   pairs(element, copy, "input").forEach(([input, other]) => other.setAttribute("value", input.value));
   copy.querySelectorAll("details").forEach((one) => one.removeAttribute("open"));
 }
 
 function svgAround(copy, width, height) {
-  const rules = [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules]).map((one) => one.cssText).join("\n");
+  const rules = [...document.styleSheets]
+    .flatMap((sheet) => [...sheet.cssRules])
+    .map((one) => one.cssText)
+    .join("\n");
   const style = Object.assign(document.createElement("style"), { textContent: rules.replaceAll(":root", ".rootlike") });
   const frame = document.createElement("div");
   frame.className = `rootlike ${document.documentElement.className}`;

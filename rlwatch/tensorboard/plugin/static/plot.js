@@ -6,7 +6,7 @@ import { allOf, coloursOf, shownObjects } from "./model.js";
 import { EPOCHS, PUBLISHED } from "./published.js";
 
 const MARGINS = { left: 44, right: 106, top: 34, bottom: 34 };
-export const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
+const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
 
 export function makePlot(data, state, width, height) {
   const runs = [state.run, ...state.others.filter((run) => run !== state.run)].filter((run) => data.loaded.has(run));
@@ -17,7 +17,17 @@ export function makePlot(data, state, width, height) {
   const returns = returnLines(data, state, runs);
   const published = state.published && canCompare(data, state) ? publishedLines(names, coloursOf(data, state.run)) : [];
   const axes = axesOf({ lines, untrained, returns, published, isLog: isLogarithmic(state) }, width, height);
-  return { ...axes, lines, untrained, returns, published, marks: marksOf(loaded, state, names, lines), steps: loaded.checkpoints.map((one) => one.step), state, runs };
+  return {
+    ...axes,
+    lines,
+    untrained,
+    returns,
+    published,
+    marks: marksOf(loaded, state, names, lines),
+    steps: loaded.checkpoints.map((one) => one.step),
+    state,
+    runs,
+  };
 }
 
 // Only the lifts of Breakout have a curve to lay over them.
@@ -34,15 +44,33 @@ function linesOf(data, state, runs, names) {
   const curve = (run, name) => curveOf(data.loaded.get(run).checkpoints, state.target, name, state.measure);
   if (state.mean && runs.length > 1) {
     const label = `mean of ${runs.length} runs`;
-    return names.map((name) => ({ name, run: label, colour: colours[name], dash: [], main: true, ...meanCurve(runs.map((run) => curve(run, name))) }));
+    return names.map((name) => ({
+      name,
+      run: label,
+      colour: colours[name],
+      dash: [],
+      main: true,
+      ...meanCurve(runs.map((run) => curve(run, name))),
+    }));
   }
   return runs.flatMap((run, i) =>
-    names.map((name) => ({ name, run, colour: colours[name], dash: DASHES[i % DASHES.length], main: i === 0, ...curve(run, name) })),
+    names.map((name) => ({
+      name,
+      run,
+      colour: colours[name],
+      dash: DASHES[i % DASHES.length],
+      main: i === 0,
+      ...curve(run, name),
+    })),
   );
 }
 
 function untrainedLines(loaded, state, names, colours) {
-  const found = names.map((name) => ({ name, colour: colours[name], ...untrainedOf(loaded.checkpoints, state.target, name, state.measure) }));
+  const found = names.map((name) => ({
+    name,
+    colour: colours[name],
+    ...untrainedOf(loaded.checkpoints, state.target, name, state.measure),
+  }));
   return found.filter((one) => isNumber(one.value));
 }
 
@@ -63,7 +91,10 @@ function axesOf({ lines, untrained, returns, published, isLog }, width, height) 
   const levels = [...untrained.map((one) => one.value), ...published.flatMap((one) => one.values)];
   const [low, high] = extent([...lines.flatMap((one) => one.values), ...bounds, ...levels], isLog);
   const steps = [...lines, ...returns].flatMap((one) => (one.steps.length ? [one.steps[0], one.steps.at(-1)] : []));
-  const [least, most] = extent(returns.flatMap((one) => one.values), false);
+  const [least, most] = extent(
+    returns.flatMap((one) => one.values),
+    false,
+  );
   return {
     box,
     isLog,
@@ -82,7 +113,12 @@ function marksOf(loaded, state, names, lines) {
   const births = allOf(checkpoints, "strategies", (one) => one.name).filter((one) => isNumber(one.step_born));
   const alarms = allOf(checkpoints, "alarms", (one) => `${one.step} ${one.name}`);
   return [
-    ...onsets.map((one) => ({ kind: "onset", step: one.step, text: one.text, line: lines.find((line) => line.name === one.object) })),
+    ...onsets.map((one) => ({
+      kind: "onset",
+      step: one.step,
+      text: one.text,
+      line: lines.find((line) => line.name === one.object),
+    })),
     ...births.map((one) => ({ kind: "birth", step: one.step_born, text: `strategy born: ${one.name}` })),
     ...alarms.map((one) => ({ kind: "alarm", step: one.step, text: `alarm: ${one.text}` })),
   ];

@@ -18,7 +18,7 @@ function roundHalfEven(value) {
   return value - below === 0.5 ? below + (below % 2) : Math.round(value);
 }
 
-function packed([red, green, blue]) {
+export function packed([red, green, blue]) {
   return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 }
 
@@ -28,9 +28,13 @@ const heatTables = new Map();
 export function heatTable(sign) {
   if (!heatTables.has(sign)) {
     const greys = Array.from({ length: GREYS }, (_, i) => Math.round((i / (GREYS - 1)) ** 0.9 * DIMMED));
-    const seen = (level) => (sign === "positive" ? Math.max(0, level) : sign === "negative" ? Math.min(0, level) : level);
+    const seen = (level) =>
+      sign === "positive" ? Math.max(0, level) : sign === "negative" ? Math.min(0, level) : level;
     const levels = Array.from({ length: 2 * TOP + 1 }, (_, i) => seen(i - TOP));
-    heatTables.set(sign, Uint32Array.from(levels.flatMap((level) => greys.map((grey) => packed(heatColour(level, [grey, grey, grey]))))));
+    heatTables.set(
+      sign,
+      Uint32Array.from(levels.flatMap((level) => greys.map((grey) => packed(heatColour(level, [grey, grey, grey]))))),
+    );
   }
   return heatTables.get(sign);
 }
@@ -38,7 +42,7 @@ export function heatTable(sign) {
 // Per colour of the palette: its shade of grey (as OpenCV weighs it), and itself.
 const shadesOfPalette = new WeakMap();
 
-function shadesOf(palette) {
+export function shadesOf(palette) {
   if (!shadesOfPalette.has(palette)) {
     const colours = Array.from({ length: palette.length / 3 }, (_, i) => [...palette.subarray(3 * i, 3 * i + 3)]);
     const grey = ([red, green, blue]) => Math.round(0.299 * red + 0.587 * green + 0.114 * blue);
@@ -53,8 +57,17 @@ const placesOfEdge = new Map();
 
 function places(to, from) {
   const key = to * 4096 + from;
-  if (!placesOfEdge.has(key)) placesOfEdge.set(key, Uint16Array.from({ length: to }, (_, i) => Math.floor((i * from) / to)));
+  if (!placesOfEdge.has(key))
+    placesOfEdge.set(
+      key,
+      Uint16Array.from({ length: to }, (_, i) => Math.floor((i * from) / to)),
+    );
   return placesOfEdge.get(key);
+}
+
+// One stacked frame of a probe as `paintScreen` takes it; the newest one where no layer is named.
+export function screenOf({ height, width, stack }, { palette, screen }, frame, layer = stack - 1) {
+  return { palette, pixels: screen(frame, layer), height, width };
 }
 
 // Fills a canvas with a screen. `heat`: {levels, height, width} or null; `sign` "none" shows the game's own colours.

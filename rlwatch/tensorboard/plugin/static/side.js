@@ -1,9 +1,9 @@
 // One side of the player: a checkpoint's heat on the screen, its four stacked frames, Q-values and colour scale.
-import { TOP, coloursOfLevels, frameLevels } from "./decode.js";
-import { el, fill, isNumber, percent, whole } from "./dom.js";
+import { TOP, heatAt } from "./decode.js";
+import { el, fill, fitted, isNumber, percent, whole } from "./dom.js";
 import { checkpointAt, coloursOf, measuredAt, sideOf, wordsOf } from "./model.js";
 import { actionBars } from "./actions.js";
-import { heatColour, objectsBelow, paintOutlines, paintScreen } from "./screen.js";
+import { heatColour, objectsBelow, paintOutlines, paintScreen, screenOf } from "./screen.js";
 import { loadMaps } from "./source.js";
 
 export function playerSide({ store, data }, which) {
@@ -15,7 +15,13 @@ export function playerSide({ store, data }, which) {
   const actions = actionBars(store);
   const scale = colourScale();
   const aside = el("div", { className: "aside" }, stack, actions.element, scale.element);
-  const element = el("div", { className: "side", dataset: { side: which } }, title, el("div", { className: "stage" }, screen, message, reading), aside);
+  const element = el(
+    "div",
+    { className: "side", dataset: { side: which } },
+    title,
+    el("div", { className: "stage" }, screen, message, reading),
+    aside,
+  );
   const view = { which, element, screen, title, message, reading, stack, actions, scale, shown: null, wanted: "" };
   screen.onpointermove = (event) => readPixel(view, store, data, event);
   screen.onpointerleave = () => (reading.textContent = "");
@@ -31,7 +37,9 @@ async function loadSide(view, store, data) {
   const wanted = JSON.stringify([side.run, checkpoint?.step, target]);
   if (wanted === view.wanted && view.shown) return drawSide(view, store, data);
   view.wanted = wanted;
-  const shown = checkpoint ? await fetched(side.run, checkpoint.step, target) : { problem: "no checkpoint has been written yet" };
+  const shown = checkpoint
+    ? await fetched(side.run, checkpoint.step, target)
+    : { problem: "no checkpoint has been written yet" };
   if (view.wanted !== wanted) return null;
   view.shown = { ...shown, run: side.run, checkpoint, target };
   drawSide(view, store, data);
@@ -50,11 +58,12 @@ async function fetched(run, step, target) {
   }
 }
 
-export function drawSide(view, store, data) {
+function drawSide(view, store, data) {
   const state = store.get();
   const { probe, frames, missing } = data.loaded.get(sideOf(state, view.which).run) ?? {};
-  const problem = !probe ? "" : !frames ? `the probe's frames are missing: ${missing.frames ?? ""}` : (view.shown?.problem ?? "");
-  Object.assign(view.message, { textContent: problem, hidden: !problem });
+  const problem =
+    probe && frames ? view.shown?.problem : `nothing to play: ${missing?.probe ?? missing?.frames ?? "loading"}`;
+  Object.assign(view.message, { textContent: problem ?? "", hidden: !problem });
   if (!probe || !frames) return;
   const frame = Math.min(state.frame, probe.indices.length - 1);
   drawTitle(view, state);
@@ -71,28 +80,22 @@ function drawTitle(view, state) {
   const returns = isNumber(checkpoint.returns) ? ` · return ${checkpoint.returns.toFixed(1)}` : "";
   const heading = el("b", { textContent: `step ${whole(checkpoint.step)}${returns}` });
   const explains = state.map ? `heat: Q of ${target}` : `heat: ${wordsOf(target).explains}`;
-  return fill(view.title, ...letter, heading, el("small", { textContent: state.compare ? `${run} · ${explains}` : explains }));
-}
-
-function fitCanvas(canvas) {
-  const ratio = window.devicePixelRatio || 1;
-  const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  return width > 0 && height > 0;
+  return fill(
+    view.title,
+    ...letter,
+    heading,
+    el("small", { textContent: state.compare ? `${run} · ${explains}` : explains }),
+  );
 }
 
 function heatOf(shown, frame, layer) {
-  if (!shown?.levels || frame >= shown.maps.shape[0]) return null;
-  const [, , height, width] = shown.maps.shape;
-  const levels = frameLevels(shown.levels, shown.maps.shape, frame, layer);
-  return { raw: levels, levels: coloursOfLevels(levels, shown.end / shown.unit), height, width };
+  return heatAt(shown?.levels, shown?.maps?.shape, shown?.end / shown?.unit, frame, layer);
 }
 
 function drawMain(view, state, colours, { probe, frames, frame }) {
   view.screen.style.aspectRatio = `${probe.width} / ${probe.height}`;
-  if (!fitCanvas(view.screen)) return;
-  const picture = { palette: frames.palette, pixels: frames.screen(frame, probe.stack - 1), height: probe.height, width: probe.width };
-  const image = paintScreen(view.screen, picture, heatOf(view.shown, frame, null), state.sign);
+  if (!fitted(view.screen).width) return;
+  const image = paintScreen(view.screen, screenOf(probe, frames, frame), heatOf(view.shown, frame), state.sign);
   const all = probe.boxes[frame] ?? {};
   const boxes = state.object ? { [state.object]: all[state.object] ?? [] } : all;
   paintOutlines(view.screen, image, boxes, colours, probe);
@@ -104,9 +107,8 @@ function drawStack(view, state, { probe, frames, frame }) {
   [...view.stack.children].forEach((figure, layer) => {
     const [canvas, caption] = figure.children;
     canvas.style.aspectRatio = `${probe.width} / ${probe.height}`;
-    if (!fitCanvas(canvas)) return;
-    const picture = { palette: frames.palette, pixels: frames.screen(frame, layer), height: probe.height, width: probe.width };
-    paintScreen(canvas, picture, heatOf(view.shown, frame, layer), state.sign);
+    if (!fitted(canvas).width) return;
+    paintScreen(canvas, screenOf(probe, frames, frame, layer), heatOf(view.shown, frame, layer), state.sign);
     const age = layer - probe.stack + 1;
     caption.textContent = `${age ? `−${-age}` : "now"}${isNumber(shares[layer]) ? ` · ${percent(shares[layer])}` : ""}`;
     figure.title = `Stacked frame ${age || "+0"}, and its part of all positive relevance over the probe`;
@@ -121,8 +123,9 @@ function readPixel(view, store, data, event) {
   const x = Math.floor((event.offsetX / view.screen.clientWidth) * probe.width);
   const y = Math.floor((event.offsetY / view.screen.clientHeight) * probe.height);
   const names = objectsBelow(probe.boxes[frame] ?? {}, x, y).join(", ") || "no object";
-  const heat = heatOf(view.shown, frame, null);
-  const place = heat && Math.floor((y * heat.height) / probe.height) * heat.width + Math.floor((x * heat.width) / probe.width);
+  const heat = heatOf(view.shown, frame);
+  const place =
+    heat && Math.floor((y * heat.height) / probe.height) * heat.width + Math.floor((x * heat.width) / probe.width);
   const amount = heat ? `${signed(heat.raw[place] * view.shown.unit)} Q` : "no relevance logged";
   view.reading.textContent = `x ${x}, y ${y} · ${names} · ${amount}`;
 }
@@ -145,7 +148,14 @@ function colourScale() {
   }
   const [low, middle, high] = ["", "0", ""].map((textContent) => el("span", { textContent }));
   const [against, speaksFor] = [el("span", { className: "against" }), el("span", { className: "for" })];
-  const element = el("div", { className: "scale" }, el("div", { textContent: "heat in Q per pixel" }), canvas, el("div", { className: "ends" }, low, middle, high), el("div", { className: "ends words" }, against, speaksFor));
+  const element = el(
+    "div",
+    { className: "scale" },
+    el("div", { textContent: "heat in Q per pixel" }),
+    canvas,
+    el("div", { className: "ends" }, low, middle, high),
+    el("div", { className: "ends words" }, against, speaksFor),
+  );
   const draw = (end, words) => {
     low.textContent = isNumber(end) ? `−${amount(end)}` : "";
     high.textContent = isNumber(end) ? `+${amount(end)}` : "";

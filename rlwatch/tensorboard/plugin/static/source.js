@@ -1,7 +1,7 @@
 // Where data comes from: TensorBoard's routes, or what a report file carries within itself.
 import { readFrames, readMaps } from "./decode.js";
 
-export const SCHEMA = 1;
+const SCHEMA = 1;
 const KEPT = 24;
 
 function embedded() {
@@ -16,7 +16,7 @@ export function isReport() {
 }
 
 // The answer of one endpoint as a Response; throws with the server's words where there is none.
-export async function open(endpoint, run, step) {
+async function open(endpoint, run, step) {
   const carried = embedded();
   if (carried) return fromReport(carried, endpoint, run, step);
   const query = new URLSearchParams();
@@ -39,7 +39,9 @@ function fromReport(carried, endpoint, run, step) {
 async function json(endpoint, run, step) {
   const answer = await (await open(endpoint, run, step)).json();
   if ((answer.schema ?? SCHEMA) > SCHEMA) {
-    throw new Error(`this run was written by a newer rlwatch (format ${answer.schema}, this page reads ${SCHEMA}): upgrade`);
+    throw new Error(
+      `this run was written by a newer rlwatch (format ${answer.schema}, this page reads ${SCHEMA}): upgrade`,
+    );
   }
   return answer;
 }
@@ -61,12 +63,16 @@ export async function loadRun(run) {
   const attempt = (part, loading) => loading.catch((error) => ((missing[part] = error.message), null));
   const [probe, frames, checkpoints, returns] = await Promise.all([
     attempt("probe", json("probe", run)),
-    attempt("frames", open("frames", run).then((response) => response.arrayBuffer())),
+    attempt(
+      "frames",
+      open("frames", run).then((response) => response.arrayBuffer()),
+    ),
     attempt("checkpoints", json("checkpoints", run)),
     attempt("returns", json("returns", run)),
   ]);
   const decoded = probe && frames ? await attempt("frames", readFrames(frames, probe)) : null;
-  return { run, probe, frames: decoded, checkpoints: checkpoints?.checkpoints ?? [], returns: returns?.tags ?? {}, missing };
+  const { checkpoints: told = [], unreadable = 0 } = checkpoints ?? {};
+  return { run, probe, frames: decoded, checkpoints: told, unreadable, returns: returns?.tags ?? {}, missing };
 }
 
 // What came in since the last checkpoint that is known.
@@ -75,8 +81,14 @@ export async function refreshRun(known) {
   const last = known.checkpoints.at(-1)?.step;
   if (last === undefined || !known.probe) return loadRun(known.run);
   const [fresh, returns] = await Promise.all([
-    json("checkpoints", known.run, last).then((answer) => answer.checkpoints, () => []),
-    json("returns", known.run).then((answer) => answer.tags, () => known.returns),
+    json("checkpoints", known.run, last).then(
+      (answer) => answer.checkpoints,
+      () => [],
+    ),
+    json("returns", known.run).then(
+      (answer) => answer.tags,
+      () => known.returns,
+    ),
   ]);
   const added = fresh.filter((one) => one.step > last);
   return { ...known, checkpoints: added.length ? [...known.checkpoints, ...added] : known.checkpoints, returns };
@@ -89,7 +101,11 @@ export function loadMaps(run, step) {
   const key = `${step} ${run}`;
   const known = keptMaps.get(key);
   keptMaps.delete(key);
-  const loading = known ?? open("maps", run, step).then((response) => response.arrayBuffer()).then(readMaps);
+  const loading =
+    known ??
+    open("maps", run, step)
+      .then((response) => response.arrayBuffer())
+      .then(readMaps);
   keptMaps.set(key, loading);
   if (!known) loading.catch(() => keptMaps.delete(key));
   if (keptMaps.size > KEPT) keptMaps.delete(keptMaps.keys().next().value);

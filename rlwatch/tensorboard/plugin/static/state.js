@@ -1,6 +1,6 @@
 // What the person has chosen, in one place and in the page's address.
 
-export const INITIAL = Object.freeze({
+const INITIAL = Object.freeze({
   run: "",
   others: [],
   mean: false,
@@ -32,7 +32,9 @@ export function createStore(state) {
     const changed = Object.keys(patch).filter((key) => !same(patch[key], current[key]));
     if (!changed.length) return;
     current = { ...current, ...patch };
-    listeners.filter(([keys]) => changed.some((key) => keys.includes(key))).forEach(([, listener]) => listener(current));
+    listeners
+      .filter(([keys]) => changed.some((key) => keys.includes(key)))
+      .forEach(([, listener]) => listener(current));
   };
   const on = (keys, listener) => listeners.push([keys, listener]);
   return { get: () => current, set, on };
@@ -42,7 +44,7 @@ function same(one, other) {
   return one === other || (typeof one === "object" && JSON.stringify(one) === JSON.stringify(other));
 }
 
-export function toHash(state) {
+function toHash(state) {
   const query = new URLSearchParams();
   Object.keys(INITIAL)
     .filter((key) => !same(state[key], INITIAL[key]))
@@ -86,7 +88,9 @@ export function keepInAddress(store) {
     history.replaceState(null, "", location.pathname + location.search + (hash ? `#${hash}` : ""));
   };
   store.on(Object.keys(INITIAL), () => (waiting ||= setTimeout(write, 250)));
-  window.addEventListener("hashchange", () => store.set({ ...INITIAL, run: store.get().run, ...fromHash(location.hash) }));
+  window.addEventListener("hashchange", () =>
+    store.set({ ...INITIAL, run: store.get().run, ...fromHash(location.hash) }),
+  );
 }
 
 export function address(store) {

@@ -1,9 +1,9 @@
 // Strategies: clusters of heatmaps as a scatter and a list. Out of sight until a run has some.
 import { el, fill, isNumber, percent, sized, swatch, whole } from "./dom.js";
 import { frameOf } from "./findings.js";
-import { OUTLINES, checkpointAt, has, indexAt, sideOf } from "./model.js";
-import { paintScreen } from "./screen.js";
-import { coloursOfLevels, frameLevels } from "./decode.js";
+import { OUTLINES, has, indexAt } from "./model.js";
+import { paintScreen, screenOf } from "./screen.js";
+import { heatAt } from "./decode.js";
 import { loadMaps } from "./source.js";
 
 const SHAPES = ["circle", "square", "triangle", "diamond"];
@@ -16,7 +16,13 @@ export function strategySheet(app) {
   const told = el("p", { className: "note" });
   const list = el("ul", { className: "strategies" });
   const field = el("div", { className: "plot dark" }, canvas, peek);
-  const element = el("section", { className: "card", hidden: true }, el("header", {}, el("h2", { textContent: "Strategies" })), el("div", { className: "split" }, field, list), told);
+  const element = el(
+    "section",
+    { className: "card", hidden: true },
+    el("header", {}, el("h2", { textContent: "Strategies" })),
+    el("div", { className: "split" }, field, list),
+    told,
+  );
   const view = { element, canvas, peek, told, list, places: [], from: null };
   store.on(["data", "run", "step", "target", "frame"], () => drawStrategies(view, app));
   new ResizeObserver(() => drawStrategies(view, app)).observe(field);
@@ -39,7 +45,12 @@ function drawStrategies(view, { store, data }) {
   const before = checkpoints.slice(0, indexAt(checkpoints, state.step) + 1);
   view.from = before.findLast((one) => one.strategies?.length) ?? checkpoints.find((one) => one.strategies?.length);
   const names = view.from.strategies.map((one) => one.name);
-  const points = (view.from.points ?? []).map(([x, y], frame) => ({ x, y, frame, strategy: memberOf(view.from.strategies, frame) }));
+  const points = (view.from.points ?? []).map(([x, y], frame) => ({
+    x,
+    y,
+    frame,
+    strategy: memberOf(view.from.strategies, frame),
+  }));
   const { context, width, height } = sized(view.canvas);
   context.clearRect(0, 0, width, height);
   view.places = placed(points, width, height);
@@ -75,13 +86,30 @@ function paintPoint(context, { px, py }, strategy, chosen) {
 }
 
 function cornersOf(form) {
-  return form === "triangle" ? [[0, -6], [6, 5], [-6, 5]] : [[0, -6], [6, 0], [0, 6], [-6, 0]];
+  return form === "triangle"
+    ? [
+        [0, -6],
+        [6, 5],
+        [-6, 5],
+      ]
+    : [
+        [0, -6],
+        [6, 0],
+        [0, 6],
+        [-6, 0],
+      ];
 }
 
 function strategyItem({ name, share, step_born: born, members }, i) {
   const size = Array.isArray(members) ? ` · ${members.length} members` : "";
   const since = isNumber(born) ? ` · since step ${whole(born)}` : "";
-  return el("li", {}, swatch(OUTLINES[i % OUTLINES.length]), el("b", { textContent: name }), ` ${percent(share)} of heatmaps${size}${since}`);
+  return el(
+    "li",
+    {},
+    swatch(OUTLINES[i % OUTLINES.length]),
+    el("b", { textContent: name }),
+    ` ${percent(share)} of heatmaps${size}${since}`,
+  );
 }
 
 function closest(places, event) {
@@ -91,16 +119,16 @@ function closest(places, event) {
 }
 
 async function point(view, { store, data }, event) {
+  const { run, target } = store.get();
+  const { probe, frames } = data.loaded.get(run);
   const found = closest(view.places, event);
-  const { probe, frames } = data.loaded.get(store.get().run);
   const { frame } = frameOf(probe, found?.frame);
   view.peek.hidden = frame === undefined || !frames;
   if (view.peek.hidden) return;
-  Object.assign(view.peek.style, { left: `${found.px < view.canvas.clientWidth / 2 ? found.px + 14 : found.px - 134}px` });
+  const left = found.px < view.canvas.clientWidth / 2 ? found.px + 14 : found.px - 134;
+  view.peek.style.left = `${left}px`;
   view.told.textContent = `${found.strategy} · frame ${frame + 1} of the clip · ${probe.situation[frame]}`;
-  const { target } = sideOf(store.get(), 0);
-  const maps = await loadMaps(store.get().run, checkpointAt(data, { run: store.get().run, step: view.from.step }).step).catch(() => null);
-  const levels = await maps?.levels(target);
-  const heat = levels && { levels: coloursOfLevels(frameLevels(levels, maps.shape, frame), maps.top[target]), height: maps.shape[2], width: maps.shape[3] };
-  paintScreen(view.peek, { palette: frames.palette, pixels: frames.screen(frame, probe.stack - 1), height: probe.height, width: probe.width }, heat, "all");
+  const maps = await loadMaps(run, view.from.step).catch(() => null);
+  const heat = maps && heatAt(await maps.levels(target), maps.shape, maps.top[target], frame);
+  paintScreen(view.peek, screenOf(probe, frames, frame), heat, "all");
 }

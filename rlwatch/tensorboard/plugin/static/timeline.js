@@ -1,11 +1,23 @@
 // The timeline: what each object gets, checkpoint by checkpoint. Pointing reads values, a click goes to a checkpoint.
 import { nearest } from "./curves.js";
-import { brief, button, el, fill, isNumber, percent, segmented, sized, swatch, toggle, whole } from "./dom.js";
+import { brief, button, el, fill, flag, isNumber, percent, segmented, sized, swatch, toggle, whole } from "./dom.js";
 import { MEASURES, checkpointAt, coloursOf, shownObjects, sideOf, wordsOf } from "./model.js";
 import { paintChosen, paintPlot } from "./paint.js";
 import { canCompare, isLogarithmic, makePlot } from "./plot.js";
 
-const CONTENT = ["data", "run", "others", "mean", "target", "measure", "scale", "shown", "object", "published", "returns"];
+const CONTENT = [
+  "data",
+  "run",
+  "others",
+  "mean",
+  "target",
+  "measure",
+  "scale",
+  "shown",
+  "object",
+  "published",
+  "returns",
+];
 const CHOSEN = [...CONTENT, "step", "step2", "run2", "compare"];
 
 export function timeline({ store, data }) {
@@ -14,7 +26,14 @@ export function timeline({ store, data }) {
   const tip = el("div", { className: "tip", hidden: true });
   const box = el("div", { className: "plot dark" }, below, above, tip);
   const note = el("p", { className: "note" });
-  const element = el("section", { className: "card timeline" }, controls(store, data), legend(store, data), box, note);
+  const element = el(
+    "section",
+    { className: "card timeline" },
+    measureControls(store, data),
+    legend(store, data),
+    box,
+    note,
+  );
   const view = { below, above, tip, note, plot: null, hovered: null };
   const redraw = () => drawAll(view, data, store.get());
   store.on(CONTENT, redraw);
@@ -26,23 +45,23 @@ export function timeline({ store, data }) {
   return element;
 }
 
-function controls(store, data) {
+function measureControls(store, data) {
   const measures = Object.entries(MEASURES).map(([name, { text, title }]) => [name, text, title]);
   const measure = segmented("measure", measures, (chosen) => store.set({ measure: chosen }));
-  const log = toggle("log", () => store.set({ scale: store.get().scale === "log" ? "linear" : "log" }), { title: "Logarithmic or linear axis" });
-  const mean = toggle("mean of runs", () => store.set({ mean: !store.get().mean }), { title: "One curve: the mean over the runs, with their range" });
+  const flip = () => store.set({ scale: store.get().scale === "log" ? "linear" : "log" });
+  const log = toggle("log", flip, { title: "Logarithmic or linear axis" });
+  const mean = flag(store, "mean", "mean of runs", { title: "One curve: the mean over the runs, with their range" });
   const title = "Lapuschkin et al. 2019, Fig. 2c: dotted, on its own axis of epochs";
-  const published = toggle("published 2019", () => store.set({ published: !store.get().published }), { title });
+  const published = flag(store, "published", "published 2019", { title });
   store.on(CONTENT, (state) => {
     measure.press(state.measure);
     log.press(isLogarithmic(state));
     log.element.disabled = state.measure === "share";
-    mean.press(state.mean);
-    mean.element.hidden = !state.others.length;
-    published.press(state.published);
-    published.element.hidden = !canCompare(data, state);
+    mean.hidden = !state.others.length;
+    published.hidden = !canCompare(data, state);
   });
-  return el("header", {}, el("h2", { textContent: "Timeline" }), measure.element, log.element, mean.element, published.element);
+  const heading = el("h2", { textContent: "Timeline" });
+  return el("header", {}, heading, measure.element, log.element, mean, published);
 }
 
 function legend(store, data) {
@@ -84,7 +103,8 @@ function explained(plot, state) {
   if (plot.untrained.length) parts.push("dashes: untrained network");
   if (plot.returns.some((one) => one.steps.length)) parts.push(`grey: return (${plot.returns[0].tag})`);
   if (plot.runs.length > 1 && !state.mean) parts.push(`line styles: ${plot.runs.join(", ")}`);
-  if (plot.published.length) parts.push("dotted: Lapuschkin et al. 2019, other masks: compare the order, not the height");
+  if (plot.published.length)
+    parts.push("dotted: Lapuschkin et al. 2019, other masks: compare the order, not the height");
   return `${parts.join(" · ")}.`;
 }
 
@@ -114,18 +134,29 @@ function hover(view, data, state, event) {
   drawChosen(view, data, state);
 }
 
+const MOST_ROWS = 12;
+
 function readings(plot, step, { measure }) {
   const words = measure === "share" ? percent : brief;
   const many = new Set(plot.lines.map((one) => one.run)).size > 1;
-  const rows = plot.lines.filter((one) => one.steps.length).map((one) => {
-    const i = nearest(one.steps, step);
-    const range = one.high && isNumber(one.low[i]) ? ` [${words(one.low[i])}, ${words(one.high[i])}]` : "";
-    return el("div", {}, swatch(one.colour), `${one.name}${many ? ` · ${one.run}` : ""} `, el("b", { textContent: words(one.values[i]) }), range);
-  });
-  const returns = plot.returns.filter((one) => one.steps.length).map((one) =>
-    el("div", { textContent: `return${many ? ` · ${one.run}` : ""} ${brief(one.values[nearest(one.steps, step)])}` }),
-  );
+  const lines = plot.lines.filter((one) => one.steps.length);
+  const rows = lines.slice(0, MOST_ROWS).map((one) => readingOf(one, step, words, many ? ` · ${one.run}` : ""));
+  const hidden = lines.length - rows.length;
+  const returns = plot.returns
+    .filter((one) => one.steps.length)
+    .map((one) => `return${many ? ` · ${one.run}` : ""} ${brief(one.values[nearest(one.steps, step)])}`);
+  const told = [hidden > 0 ? `and ${hidden} more curves` : "", ...returns].filter(Boolean);
   const close = plot.marks.filter((mark) => Math.abs(plot.x.at(mark.step) - plot.x.at(step)) < 7);
-  const marks = close.map((mark) => el("div", { className: "mark", textContent: mark.text }));
-  return [el("strong", { textContent: `step ${whole(step)}` }), ...rows.slice(0, 12), ...returns.slice(0, 4), ...marks];
+  return [
+    el("strong", { textContent: `step ${whole(step)}` }),
+    ...rows,
+    ...told.map((textContent) => el("div", { textContent })),
+    ...close.map((mark) => el("div", { className: "mark", textContent: mark.text })),
+  ];
+}
+
+function readingOf({ name, colour, steps, values, low, high }, step, words, run) {
+  const i = nearest(steps, step);
+  const range = high && isNumber(low[i]) ? ` [${words(low[i])}, ${words(high[i])}]` : "";
+  return el("div", {}, swatch(colour), `${name}${run} `, el("b", { textContent: words(values[i]) }), range);
 }
