@@ -1,6 +1,7 @@
 """The clips of a checkpoint: which frames of the probe they show, and on which colour scale."""
 
 import math
+import weakref
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,8 @@ class ClipMaker:
         self._boxes = [boxes[index] for index in self._shown]
         self._situations = [_situation(probe.situations[probe.segment[index]]) for index in self._shown]
         self._scales: dict[str, float] = {}
-        self._scaled: Maps | None = None
+        self._scaled: weakref.ref[Maps] | None = None
+        self._current: dict[str, float] = {}
         self._probe_blobs: tuple[bytes, bytes] | None = None
 
     def draw(self, report: Report, maps: Maps) -> dict[str, bytes]:
@@ -59,8 +61,7 @@ class ClipMaker:
         if self._probe_blobs is None:
             self._probe_blobs = self._encode_probe(maps)
         shown = {target: relevance[self._shown] for target, relevance in maps.relevance.items()}
-        scales = {target: self._scale(target, maps) for target in shown}
-        return Blobs(self._probe_blobs, encode_maps(shown, scales, maps.q_values[self._shown]))
+        return Blobs(self._probe_blobs, encode_maps(shown, self._scales_of(maps), maps.q_values[self._shown]))
 
     def _encode_probe(self, maps: Maps) -> tuple[bytes, bytes]:
         used, stacked = np.unique(self._probe.stack[self._shown], return_inverse=True)
@@ -94,7 +95,7 @@ class ClipMaker:
         pictures = film(
             self._screens,
             relevance[self._shown],
-            scale=self._scale(target, maps),
+            scale=self._scales_of(maps)[target],
             boxes=self._boxes,
             q_values=maps.q_values[self._shown],
             actions=self._actions(maps.q_values.shape[1]),
@@ -108,15 +109,18 @@ class ClipMaker:
         )
         return encode_gif(pictures.indices, pictures.palette)
 
-    def _scale(self, target: str, maps: Maps) -> float:
-        if self._scaled is not maps:
-            self._scaled = maps
-            self._scales |= {name: self._grown(name, one.sum(axis=1)) for name, one in maps.relevance.items()}
-        return self._scales[target] or 1.0  # of no relevance at all, any scale shows nothing
+    def _scales_of(self, maps: Maps) -> dict[str, float]:
+        """The scale of each target, after these maps have been taken into account, once."""
+        if self._scaled is None or self._scaled() is not maps:
+            self._scaled = weakref.ref(maps)
+            self._current = {name: self._scale(name, one.sum(axis=1)) for name, one in maps.relevance.items()}
+        return self._current
 
-    def _grown(self, target: str, relevance: np.ndarray) -> float:
+    def _scale(self, target: str, relevance: np.ndarray) -> float:
         wanted, before = proposed_scale(relevance), self._scales.get(target, 0.0)
-        return before if math.isnan(wanted) else max(before, 2.0 ** math.ceil(math.log2(wanted)))
+        grown = before if math.isnan(wanted) else max(before, 2.0 ** math.ceil(math.log2(wanted)))
+        self._scales[target] = grown
+        return grown or 1.0  # of no relevance at all, any scale shows nothing
 
     def _actions(self, count: int) -> list[str]:
         named = self._probe.actions
