@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-pytest_plugins = ["tests.fixtures.tab"]
+pytest_plugins = ["tests.fixtures.tab", "tests.fixtures.log_folders"]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -12,7 +12,7 @@ from rlwatch.tensorboard.plugin import page
 from rlwatch.tensorboard.plugin.still import write_report
 from rlwatch.tensorboard.writer import RunWriter
 from tests.fixtures.log_folders import ROUTE, served, slow, write_strings, write_warming_up
-from tests.fixtures.synthetic_run import Scene, write_run
+from tests.fixtures.synthetic_run import write_run
 
 HOSTILE = "<script>alert(1)<"
 STEPS = list(range(0, 70_000, 10_000))
@@ -33,11 +33,6 @@ class Reader(html.parser.HTMLParser):
         if data.strip():
             tag, attributes = self.elements[-1]
             self.texts[attributes.get("id") or attributes.get("type") or tag] = data
-
-
-@pytest.fixture(scope="module")
-def scene():
-    return Scene.of()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ Event files come from anywhere: what is in them is checked before it is handed o
 import json
 import math
 import re
-from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,7 +91,7 @@ class Store:
 
     def frames(self, context: RequestContext, experiment: str, run: str) -> bytes:
         """The frames of the run's probe."""
-        return self._blob(context, self._probe(context, experiment, run)[1])
+        return self._blob(context, self._probe(context, experiment, run)[1], 1)
 
     def checkpoints(self, context: RequestContext, experiment: str, run: str) -> Checkpoints:
         """The reports of a run."""
@@ -100,7 +101,8 @@ class Store:
             raise errors.NotFoundError(f"run {run[:80]!r} has no checkpoints yet")
 
         def read() -> tuple[Checkpoints, int]:
-            series = _newest(self.data.read_tensors(context, downsample=ALL, **told).get(run, {}).get(REPORT, ()))
+            with _guarded():
+                series = _newest(self.data.read_tensors(context, downsample=ALL, **told).get(run, {}).get(REPORT, ()))
             found = [one for datum in series if (one := _checkpoint(datum)) is not None]
             return Checkpoints(found, len(series) - len(found)), sum(len(one.text) + _AROUND for one in found)
 
@@ -128,10 +130,10 @@ class Store:
 
     def maps(self, context: RequestContext, experiment: str, run: str, step: int) -> bytes:
         """The relevance of one checkpoint."""
-        key = self._keys(context, experiment, run, MAPS).get(step)
-        if key is None:
+        keys = self._keys(context, experiment, run, MAPS)
+        if step not in keys:
             raise errors.NotFoundError(f"run {run[:80]!r} has no maps at step {step}")
-        data = self._blob(context, key[0])
+        data = self._blob(context, keys[step], 0)
         try:
             blobs.read_header(data)
         except ValueError as error:
@@ -151,23 +153,21 @@ class Store:
             return None
         return game if isinstance(game, str) else None
 
-    def _probe(self, context: RequestContext, experiment: str, run: str) -> tuple[bytes, str]:
-        """The words of the newest probe, checked, and the key of its frames."""
+    def _probe(self, context: RequestContext, experiment: str, run: str) -> tuple[bytes, tuple[str, ...]]:
+        """The words of the newest probe, checked, and the keys of its words and frames."""
         keys = self._keys(context, experiment, run, PROBE)
         if not keys:
             raise errors.NotFoundError(f"run {run[:80]!r} has no probe yet")
         newest = keys[max(keys)]
-        if len(newest) != 2:  # noqa: PLR2004 - words and frames
-            raise UnreadableError(f"a probe must be words and frames, got {len(newest)} parts")
 
         def read() -> tuple[bytes, int]:
             try:
-                words = blobs.compact(blobs.parse(self._blob(context, newest[0])))
+                words = blobs.compact(blobs.parse(self._blob(context, newest, 0)))
             except ValueError as error:
                 raise UnreadableError(f"probe: {error}") from error
             return words, len(words)
 
-        return self.cache.get(("probe", experiment, run), newest[0], read), newest[1]
+        return self.cache.get(("probe", experiment, run), newest, read), newest
 
     def _keys(self, context: RequestContext, experiment: str, run: str, tag: str) -> Mapping[int, tuple[str, ...]]:
         """The keys of a tag's blobs, by step."""
@@ -184,9 +184,23 @@ class Store:
         kept: Mapping[int, tuple[str, ...]] = self.cache.get(("keys", experiment, run, tag), _stamp(listed[tag]), read)
         return kept
 
-    def _blob(self, context: RequestContext, key: str) -> bytes:
-        data: bytes = self.data.read_blob(context, blob_key=key)
+    def _blob(self, context: RequestContext, keys: Sequence[str], index: int) -> bytes:
+        with _guarded():
+            data = self.data.read_blob(context, blob_key=keys[index])
+        if not isinstance(data, bytes):
+            raise UnreadableError(f"expected bytes in the event file, got {type(data).__name__}: was it damaged?")
         return data
+
+
+@contextmanager
+def _guarded() -> Iterator[None]:
+    """What TensorBoard's own readers raise on a damaged record, in many kinds, as one error."""
+    try:
+        yield
+    except errors.PublicError:
+        raise
+    except Exception as error:
+        raise UnreadableError(f"the event file is damaged here ({type(error).__name__})") from error
 
 
 _AROUND = 200
@@ -214,7 +228,7 @@ def _newest(series: Iterable[Any]) -> list[Any]:
 
 def _checkpoint(datum: Any) -> Checkpoint | None:
     """A report's record, None when it cannot be read."""
-    strings = datum.numpy.ravel().tolist()
+    strings = datum.numpy.ravel()
     if len(strings) != 1 or not isinstance(strings[0], bytes):
         return None
     try:
