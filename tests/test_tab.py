@@ -53,13 +53,13 @@ def test_the_timeline_reads_values_and_leads_to_a_checkpoint(tab, board):
 @pytest.mark.parametrize(
     ("selector", "words", "told"),
     [
-        (".timeline [data-value=share]", None, "share: of all positive relevance"),
-        (".timeline [data-value=relevance]", None, "relevance: Q units per frame"),
-        (".timeline .toggle", "log", "lift: × average"),
+        (".timeline [data-value=share]", None, "share (value): of all positive relevance"),
+        (".timeline [data-value=relevance]", None, "relevance (value): Q units per frame"),
+        (".timeline .toggle", "log", "lift (value): × average"),
         (".timeline .toggle", "published", "dotted: Lapuschkin et al. 2019"),
         (".chip[data-object=bricks]", None, "lift"),
         (".chip[data-object=ball]", None, "lift"),
-        (".targets button", "choice", "the choice rests on"),
+        (".targets button", "choice", "lift (choice)"),
     ],
 )
 def test_every_control_of_the_timeline_redraws_it_and_the_note_says_how(tab, selector, words, told):

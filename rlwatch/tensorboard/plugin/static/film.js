@@ -73,7 +73,8 @@ function drawFilmSide(context, { store, data, side, one, frame }) {
   context.drawImage(screen, left, HEADER);
   const returns = isNumber(one?.checkpoint?.returns) ? ` · return ${one.checkpoint.returns.toFixed(1)}` : "";
   text(context, `${probe.game} · step ${whole(one?.checkpoint?.step ?? 0)}${returns}`, left, 22, "#f4f5f7", 16);
-  text(context, `heat: ${state.map ? one?.target : wordsOf(target).explains}`, left, 42, "#9aa0ab", 12);
+  const method = one?.checkpoint?.method ? ` · ${one.checkpoint.method}` : "";
+  text(context, `${state.map ? one?.target : wordsOf(target).explains}${method}`, left, 42, "#9aa0ab", 11);
   drawFilmScale(context, left, HEADER + screen.height + 6, screen.width, one?.end);
 }
 

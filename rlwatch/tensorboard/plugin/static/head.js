@@ -22,7 +22,7 @@ function notices({ store, data }) {
 
 function runPickers({ store, data }) {
   const run = el("select", { ariaLabel: "run", id: "run" });
-  run.onchange = () => store.set({ run: run.value, step: null, frame: 0, shown: null, object: "" });
+  run.onchange = () => store.set({ run: run.value, step: null, frame: null, shown: null, object: "" });
   store.on(["data", "run"], (state) => offer(run, namesOfRuns(data), state.run));
   return el("div", { className: "runs" }, "Run ", run, overlays({ store, data }));
 }

@@ -102,28 +102,22 @@ async function loadChosen({ store, data }, again = false) {
 function layOut(app, page) {
   const { store } = app;
   const left = el("div", { className: "column" }, timeline(app), objectTable(app), strategySheet(app));
-  const columns = el(
-    "div",
-    { className: "columns" },
-    left,
-    el("div", { className: "column" }, player(app), findingsList(app)),
-  );
-  fill(
-    page,
-    head(
-      app,
-      shareButtons(app, () => page),
-    ),
-    alarmBanner(app),
-    columns,
-  );
-  store.on(["run", "others", "run2"], () =>
-    loadChosen(app).then(() => (settleTarget(app), store.set({ data: store.get().data + 1 }))),
-  );
+  const right = el("div", { className: "column" }, player(app), findingsList(app));
+  const sharing = shareButtons(app, () => page);
+  fill(page, head(app, sharing), alarmBanner(app), el("div", { className: "columns" }, left, right));
+  store.on(["run", "others", "run2"], () => follow(app));
   store.on(["compare"], (state) => page.classList.toggle("comparing", state.compare));
   page.classList.toggle("comparing", store.get().compare);
   keepInAddress(store);
   listenToKeys(app);
+}
+
+// Loads what other runs were chosen, and tells all parts that it is there.
+async function follow(app) {
+  settleRuns(app);
+  await loadChosen(app);
+  settleTarget(app);
+  app.store.set({ data: app.store.get().data + 1 });
 }
 
 function beginning(without) {

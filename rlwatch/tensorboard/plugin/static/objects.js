@@ -85,6 +85,7 @@ function rowsOf(checkpoint, target, names) {
     control: causal[name]?.control,
     looked: isLookedAt(checkpoint, target, name),
     from: lookingFrom(checkpoint, target, name),
+    chance: lookingFrom(checkpoint, target, name) / 2,
   }));
 }
 
@@ -146,17 +147,19 @@ function intervalOf({ low, high }) {
   return isNumber(low) ? `${brief(low)} to ${brief(high)}` : "–";
 }
 
-function verdict(row) {
-  if (!isNumber(row.lift))
-    return el("span", {
-      className: "light unknown",
-      textContent: "not on screen",
-      title: "Never visible in the probe, or no positive relevance",
-    });
-  const title = `Looked at from a lift of ${brief(row.from)} on, with the whole interval`;
-  return row.looked
-    ? el("span", { className: "light good", textContent: "looked at", title })
-    : el("span", { className: "light", textContent: row.lift < 0.5 ? "ignored" : "as by chance", title });
+// What the interval says, against twice chance and the untrained networks.
+function verdict({ lift, low, high, looked, from, chance }) {
+  const unseen = "Never visible in the probe, or no positive relevance";
+  if (!isNumber(lift)) return light("unknown", "not on screen", unseen);
+  if (looked) return light("good", "looked at", `The whole interval lies above ${brief(from)}`);
+  if (low > chance) return light("some", "a little", `Above ${brief(chance)}, looked at from ${brief(from)} on`);
+  return high < 1
+    ? light("", "below chance", "The whole interval lies below 1")
+    : light("", "as by chance", `Looked at from a lift of ${brief(from)} on, with the whole interval`);
+}
+
+function light(kind, textContent, title) {
+  return el("span", { className: `light ${kind}`, textContent, title });
 }
 
 // Drawn once per run and object, kept as a picture; the chosen checkpoint is a line upon it.

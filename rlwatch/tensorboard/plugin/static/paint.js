@@ -228,7 +228,8 @@ export function paintChosen(context, plot, width, height, { chosen, hovered }) {
     rule(context, x.at(step), box.top, x.at(step), box.bottom, INK);
     context.fillStyle = INK;
     context.fillRect(x.at(step) - 5, box.bottom, 10, 4);
-    if (chosen.length > 1) write(context, "AB"[i], x.at(step) + 9, box.bottom - 8, "center", INK);
+    const aside = x.at(step) > (box.left + box.right) / 2 ? -9 : 9;
+    if (chosen.length > 1) write(context, "AB"[i], x.at(step) + aside, box.bottom - 8, "center", INK);
   });
   if (hovered === null) return;
   rule(context, x.at(hovered), box.top, x.at(hovered), box.bottom, "rgba(255,255,255,.4)");

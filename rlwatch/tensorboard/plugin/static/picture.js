@@ -11,7 +11,10 @@ export async function pictureOf(element) {
   const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svgAround(copy, width, height))}`;
   await image.decode();
-  const canvas = Object.assign(document.createElement("canvas"), { width: width * ratio, height: height * ratio });
+  const canvas = Object.assign(document.createElement("canvas"), {
+    width: Math.round(width * ratio),
+    height: Math.round(height * ratio),
+  });
   const context = canvas.getContext("2d");
   context.scale(ratio, ratio);
   context.drawImage(image, 0, 0);

@@ -59,7 +59,9 @@ async function reload(app, sides, strip, element) {
 function afterwards(app, [first, second], strip, element) {
   const state = app.store.get();
   strip.amounts = amounts(first.view.shown, state.compare ? second.view.shown : null);
-  strip.draw(app, state);
+  if (state.frame === null && strip.amounts)
+    app.store.set({ frame: strip.amounts.indexOf(Math.max(...strip.amounts)) });
+  strip.draw(app, app.store.get());
   element.dataset.settled = performance.now();
   prefetch(app, state);
 }

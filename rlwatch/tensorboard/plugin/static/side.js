@@ -76,16 +76,13 @@ function drawSide(view, store, data) {
 function drawTitle(view, state) {
   const { checkpoint, target, run } = view.shown ?? {};
   if (!checkpoint) return fill(view.title);
-  const letter = state.compare ? [el("b", { className: "letter", textContent: "AB"[view.which] })] : [];
+  const letter = state.compare ? el("b", { className: "letter", textContent: "AB"[view.which] }) : null;
   const returns = isNumber(checkpoint.returns) ? ` · return ${checkpoint.returns.toFixed(1)}` : "";
   const heading = el("b", { textContent: `step ${whole(checkpoint.step)}${returns}` });
-  const explains = state.map ? `heat: Q of ${target}` : `heat: ${wordsOf(target).explains}`;
-  return fill(
-    view.title,
-    ...letter,
-    heading,
-    el("small", { textContent: state.compare ? `${run} · ${explains}` : explains }),
-  );
+  const explains = state.map ? `Q of ${target}` : wordsOf(target).explains;
+  const small = [state.compare ? run : "heat", explains, checkpoint.method].filter(Boolean).join(" · ");
+  view.title.title = small;
+  return fill(view.title, letter, heading, el("small", { textContent: small }));
 }
 
 function heatOf(shown, frame, layer) {

@@ -6,7 +6,7 @@ const INITIAL = Object.freeze({
   mean: false,
   target: "greedy",
   step: null, // null: the newest checkpoint
-  frame: 0,
+  frame: null, // null: not chosen yet; the one with most relevance is then taken
   measure: "lift",
   scale: "log",
   shown: null, // null: the objects that stand out

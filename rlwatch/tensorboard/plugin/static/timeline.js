@@ -22,7 +22,7 @@ const CHOSEN = [...CONTENT, "step", "step2", "run2", "compare"];
 
 export function timeline({ store, data }) {
   const below = el("canvas", { className: "fill" });
-  const above = el("canvas", { className: "fill", id: "timeline" });
+  const above = el("canvas", { className: "fill", id: "timeline", role: "img", ariaLabel: "curves over the training" });
   const tip = el("div", { className: "tip", hidden: true });
   const box = el("div", { className: "plot dark" }, below, above, tip);
   const note = el("p", { className: "note" });
@@ -97,10 +97,9 @@ function drawAll(view, data, state) {
 }
 
 function explained(plot, state) {
-  const { unit } = MEASURES[state.measure];
-  const parts = [`${state.measure}: ${unit}, for what ${wordsOf(state.target).rests}`];
-  if (state.measure === "lift") parts.push("1 = no preference; band: 95 % interval");
-  if (plot.untrained.length) parts.push("dashes: untrained network");
+  const parts = [`${state.measure} (${wordsOf(state.target).button}): ${MEASURES[state.measure].unit}`];
+  if (state.measure === "lift") parts.push("1 = no preference · band: 95 % interval");
+  if (plot.untrained.length) parts.push("dashes: untrained");
   if (plot.returns.some((one) => one.steps.length)) parts.push(`grey: return (${plot.returns[0].tag})`);
   if (plot.runs.length > 1 && !state.mean) parts.push(`line styles: ${plot.runs.join(", ")}`);
   if (plot.published.length)

@@ -50,13 +50,13 @@ export function trustLights({ store, data }) {
     row.hidden = !has(checkpoints, "validity");
     row.title = checkpoint?.trust ?? "";
     if (Object.keys(figures).length)
-      fill(row, ...CHECKS.map((check) => light(check, figures[`${check.key}_${state.target}`])));
+      fill(row, ...CHECKS.map((check) => trustLight(check, figures[`${check.key}_${state.target}`])));
     else fill(row, unchecked(checkpoints, state, store));
   });
   return row;
 }
 
-function light(check, figure) {
+function trustLight(check, figure) {
   if (!isNumber(figure)) return null;
   const good = check.below === undefined ? figure > check.above : figure < check.below;
   const shown = check.key === "gain_low" ? percent(figure) : figure.toFixed(2);
