@@ -153,6 +153,8 @@ def test_levels_that_inflate_to_more_than_their_shape_are_refused_without_inflat
         b'{"schema":1,"a":NaN}',
         b'{"schema":1,"a":-Infinity}',
         b'{"schema":1,"a":1e999}',
+        b'{"schema":1,"a":[ -1.5E+0999]}',
+        b'{"schema":1,"a":\n1e999}',
         b'{"schema":1,"a":-%d.0}' % 10**310,
         '{"schema":1}'.encode("utf-16"),
         b"\xff",

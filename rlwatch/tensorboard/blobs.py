@@ -231,7 +231,7 @@ def _unpack(data: bytes, shape: Sequence[int]) -> Int8[ndarray, "time stack y x"
 
 
 _LARGEST = 1 << 26
-_LARGE = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{300}")
+_LARGE = re.compile(rb"[:,\[\s]-?[0-9.]+[eE]\+?[0-9]{3}|[0-9]{300}")
 """What a number that Python reads as infinity has in it."""
 
 
