@@ -1,4 +1,4 @@
-"""`rlwatch record | explain | probe | doctor`: what the monitor does, without a training."""
+"""`rlwatch record | explain | report | probe | doctor`: what the monitor does, without a training."""
 
 import argparse
 import json
@@ -16,6 +16,7 @@ See what a DQN looks at while it trains.
 
   rlwatch explain runs/breakout/checkpoints            what each saved network looks at, as a table
   rlwatch explain model.pt --probe pong --json         one JSON object a line per checkpoint
+  rlwatch report runs/breakout --out report.html       the RLWATCH tab of a run as one file, to look at or to send
   rlwatch record ms_pacman --out ms_pacman.npz         play a game and keep the frames to ask about
   rlwatch probe breakout --png sheet.png               what is in a probe, as numbers and as a picture
   rlwatch doctor                                       what works on this machine, and what to do where it does not
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("rlwatch", description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_explain(commands)
+    _add_report(commands)
     _add_record(commands)
     _add_probe(commands)
     doctor = commands.add_parser("doctor", help="check the machine, the versions and the probes")
@@ -86,6 +88,21 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     explain.add_argument("--logdir", type=Path, metavar="DIR", help="write scalars and clips for TensorBoard here too")
     explain.add_argument("--json", action="store_true", help="one JSON object a line per checkpoint")
     explain.set_defaults(run=_explain)
+
+
+def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    report = commands.add_parser(
+        "report",
+        help="make one HTML file of a run",
+        description="Write the RLWATCH tab of a run as one HTML file that holds all its data and opens in any browser, "
+        "without TensorBoard or a network.",
+    )
+    report.add_argument("folder", type=Path, metavar="RUN", help="a run's folder; of a folder of runs, all go in")
+    report.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s")
+    report.add_argument(
+        "--checkpoints", type=int, default=60, metavar="N", help="at most so many a run, spread evenly (default: 60)"
+    )
+    report.set_defaults(run=_report)
 
 
 def _add_record(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -159,6 +176,15 @@ def _print_tables(reports: Iterator[Report], target: str) -> None:
         console.print(table)
         for line in [*(finding.text for finding in report.findings), *([report.trust] if report.trust else [])]:
             console.print(line, highlight=False)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from rlwatch.tensorboard.plugin.still import write_report  # noqa: PLC0415 - TensorBoard loads only for what needs it
+
+    for note in write_report(options.folder, options.out, checkpoints=options.checkpoints):
+        print(f"rlwatch: {note}", file=sys.stderr)  # noqa: T201 - a program prints
+    print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB, open it in a browser")  # noqa: T201
+    return 0
 
 
 def _record(options: argparse.Namespace) -> int:

@@ -1,15 +1,19 @@
 """The clips of a checkpoint: which frames of the probe they show, and on which colour scale."""
 
 import math
+import weakref
+from typing import Any
 
 import numpy as np
 
+from rlwatch.atari import screen
 from rlwatch.atari.probe import Probe
 from rlwatch.examination import Maps
 from rlwatch.pictures.clip import encode_gif
 from rlwatch.pictures.film import Caption, film
 from rlwatch.pictures.heatmap import proposed_scale
 from rlwatch.report import Report
+from rlwatch.tensorboard.blobs import SCHEMA, Blobs, compact, encode_frames, encode_maps
 
 WORDS = {
     "greedy": {
@@ -41,17 +45,57 @@ class ClipMaker:
         self._boxes = [boxes[index] for index in self._shown]
         self._situations = [_situation(probe.situations[probe.segment[index]]) for index in self._shown]
         self._scales: dict[str, float] = {}
+        self._scaled: weakref.ref[Maps] | None = None
+        self._current: dict[str, float] = {}
+        self._probe_blobs: tuple[bytes, bytes] | None = None
 
     def draw(self, report: Report, maps: Maps) -> dict[str, bytes]:
         """A GIF per target."""
         return {target: self._draw(target, report, maps) for target in maps.relevance}
+
+    def blobs(self, maps: Maps) -> Blobs:
+        """What the RLWATCH tab shows of the same frames, on the same colour scales.
+
+        Raises: ValueError as `encode_maps` does.
+        """
+        if self._probe_blobs is None:
+            self._probe_blobs = self._encode_probe(maps)
+        shown = {target: relevance[self._shown] for target, relevance in maps.relevance.items()}
+        return Blobs(self._probe_blobs, encode_maps(shown, self._scales_of(maps), maps.q_values[self._shown]))
+
+    def _encode_probe(self, maps: Maps) -> tuple[bytes, bytes]:
+        used, stacked = np.unique(self._probe.stack[self._shown], return_inverse=True)
+        screens = screen.pooled_rgb(self._probe.screens[used], self._probe.palette)
+        return compact(self._meta(maps)), encode_frames(screens, stacked.reshape(len(self._shown), -1))
+
+    def _meta(self, maps: Maps) -> dict[str, Any]:
+        probe = self._probe
+        names = list(dict.fromkeys(name for frame in self._boxes for name in frame))
+        return {
+            "schema": SCHEMA,
+            "game": probe.game,
+            "digest": probe.digest,
+            "actions": self._actions(maps.q_values.shape[1]),
+            "indices": self._shown.tolist(),
+            "height": probe.screens.shape[2],
+            "width": probe.screens.shape[3],
+            "stack": probe.stack.shape[1],
+            "pooling": "maximum of two raw frames per colour channel",
+            "episode": probe.episode[self._shown].tolist(),
+            "step": probe.step[self._shown].tolist(),
+            "segment": probe.segment[self._shown].tolist(),
+            "situation": self._situations,
+            "objects": names,
+            "boxes": [{name: some for name, some in frame.items() if some} for frame in self._boxes],
+            "targets": list(maps.relevance),
+        }
 
     def _draw(self, target: str, report: Report, maps: Maps) -> bytes:
         relevance = maps.relevance[target]
         pictures = film(
             self._screens,
             relevance[self._shown],
-            scale=self._scale(target, relevance.sum(axis=1)),
+            scale=self._scales_of(maps)[target],
             boxes=self._boxes,
             q_values=maps.q_values[self._shown],
             actions=self._actions(maps.q_values.shape[1]),
@@ -64,6 +108,13 @@ class ClipMaker:
             ),
         )
         return encode_gif(pictures.indices, pictures.palette)
+
+    def _scales_of(self, maps: Maps) -> dict[str, float]:
+        """The scale of each target, after these maps have been taken into account, once."""
+        if self._scaled is None or self._scaled() is not maps:
+            self._scaled = weakref.ref(maps)
+            self._current = {name: self._scale(name, one.sum(axis=1)) for name, one in maps.relevance.items()}
+        return self._current
 
     def _scale(self, target: str, relevance: np.ndarray) -> float:
         wanted, before = proposed_scale(relevance), self._scales.get(target, 0.0)

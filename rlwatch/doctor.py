@@ -31,6 +31,7 @@ def examine_machine() -> list[Check]:
             for game in _probes()
         ),
         ("event files", _event_files, "pip install --force-reinstall tensorboard"),
+        ("RLWATCH tab", _tab, "pip install --force-reinstall rlwatch"),
         ("folder", _folder, "run it where you may write, or give --logdir"),
     ]
     return [_python(), *_requirements(), *(_try(*one) for one in tried)]
@@ -104,6 +105,14 @@ def _event_files() -> str:
         writer.scalars(0, {"rlwatch/q/greedy": 1.0})
         writer.close()
         return f"{sum(file.stat().st_size for file in Path(folder).rglob('*') if file.is_file())} bytes written"
+
+
+def _tab() -> str:
+    from rlwatch.tensorboard.plugin import page, plugin  # noqa: PLC0415 - the doctor tries each import by itself
+
+    (found,) = importlib.metadata.entry_points(group="tensorboard_plugins", name=plugin.Plugin.plugin_name)
+    loader = found.load()
+    return f"{loader.__module__}, {len(page.files())} files of the page"
 
 
 def _folder() -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from rlwatch.clips import ClipMaker
 from rlwatch.examination import Examination
 from rlwatch.report import Report
+from rlwatch.tensorboard.blobs import Blobs
 from rlwatch.tensorboard.writer import RunWriter
 
 
@@ -38,6 +39,7 @@ class Page:
 
     report: Report
     clips: Mapping[str, bytes] = field(default_factory=dict)
+    blobs: Blobs | None = None
     costs: Mapping[str, float] = field(default_factory=dict)
     objects: tuple[str, ...] = ()
 
@@ -105,9 +107,9 @@ class Logbook:
         maps = self._examination.maps
         assert maps is not None  # noqa: S101 - report() has just set it
         began = time.perf_counter()
-        clips = self._clips.draw(report, maps)
+        clips, blobs = self._clips.draw(report, maps), self._clips.blobs(maps)
         costs = {"draw": time.perf_counter() - began, "fraction": job.fraction}
-        return report, Page(report, clips, costs, () if laid_out else tuple(self._examination.objects))
+        return report, Page(report, clips, blobs, costs, () if laid_out else tuple(self._examination.objects))
 
     def _completed(self, report: Report) -> tuple[Report | None, Page | None]:
         judged = report if report.validity else self._judged(report)
@@ -176,6 +178,6 @@ def write(writer: RunWriter, page: Page) -> None:
     began = time.perf_counter()
     if page.objects:
         writer.layout(list(page.objects))
-    writer.checkpoint(page.report, page.clips)
+    writer.checkpoint(page.report, page.clips, page.blobs)
     costs = dict(page.costs) | {"write": time.perf_counter() - began}
     writer.scalars(page.report.step, {f"rlwatch/cost/{part}": value for part, value in costs.items()})

@@ -70,7 +70,8 @@ def explain_checkpoints(
         report = examination.report(saved.step, network=saved.network, checkpoint=path, returns=saved.returns)
         report = examination.judged(report, network=saved.network) if judge else report
         if writer is not None and examination.maps is not None:
-            writer.checkpoint(report, clips.draw(report, examination.maps))
+            maps = examination.maps
+            writer.checkpoint(report, clips.draw(report, maps), clips.blobs(maps))
         yield report
     if writer is not None:
         writer.close()

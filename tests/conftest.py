@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+pytest_plugins = ["tests.fixtures.tab", "tests.fixtures.log_folders"]
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():

@@ -10,6 +10,7 @@ from tensorboard.compat.proto.summary_pb2 import (
     DATA_CLASS_BLOB_SEQUENCE,
     DATA_CLASS_SCALAR,
     DATA_CLASS_TENSOR,
+    DataClass,
     Summary,
     SummaryMetadata,
 )
@@ -25,6 +26,7 @@ from torch.utils.tensorboard.summary import hparams as hyperparameters
 
 from rlwatch.report import Report
 from rlwatch.tensorboard import tags
+from rlwatch.tensorboard.blobs import MAPS, PLUGIN, PROBE, REPORT, Blobs, compact, rounded
 from rlwatch.tensorboard.events import EventFile
 
 _TEN_PICTURES = "TensorBoard keeps ten checkpoints of a clip: start it with `--samples_per_plugin images=100` for more."
@@ -53,7 +55,7 @@ class RunWriter:
         self._file = EventFile(Path(logdir), purge_step=purge_step) if logdir is not None else None
         self._described: set[str] = set()
 
-    def checkpoint(self, report: Report, clips: Mapping[str, bytes]) -> None:
+    def checkpoint(self, report: Report, clips: Mapping[str, bytes], blobs: Blobs | None = None) -> None:
         """Adds all that a checkpoint yields, and puts it on disk.
 
         Raises: OSError as `flush` does.
@@ -61,6 +63,7 @@ class RunWriter:
         self.scalars(report.step, report.scalars())
         self.clips(report.step, clips)
         self.findings(report.step, report.markdown())
+        self.tab(report, blobs)
         self.flush()
 
     def scalars(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
@@ -97,6 +100,19 @@ class RunWriter:
         metadata.data_class = DATA_CLASS_TENSOR
         tensor = TensorProto(dtype=DT_STRING, string_val=[markdown.encode()], tensor_shape=TensorShapeProto())
         self._add([Summary.Value(tag="rlwatch/findings", tensor=tensor, metadata=metadata)], step)
+
+    def tab(self, report: Report, blobs: Blobs | None = None) -> None:
+        """Adds what the RLWATCH tab reads: the report, the maps, and with this writer's first maps their probe.
+
+        A writer that resumes a run writes the probe again, at its own first step: a purge may have hidden the first.
+        """
+        self._own(REPORT, report.step, [compact(rounded(report.as_json()))], DATA_CLASS_TENSOR)
+        if blobs is None:
+            return
+        if PROBE not in self._described:
+            self._described.add(PROBE)
+            self._own(PROBE, report.step, blobs.probe, DATA_CLASS_BLOB_SEQUENCE)
+        self._own(MAPS, report.step, [blobs.maps], DATA_CLASS_BLOB_SEQUENCE)
 
     def layout(self, objects: Sequence[str], targets: Sequence[str] = ("greedy", "contrast")) -> None:
         """Adds the charts of the Custom Scalars tab, at most four lines in each."""
@@ -136,6 +152,14 @@ class RunWriter:
         except OSError:
             self._described.clear()  # what is lost may hold the first, described values of a tag
             raise
+
+    def _own(self, tag: str, step: int, strings: Sequence[bytes], kind: "DataClass.ValueType") -> None:
+        """Adds strings that only the RLWATCH tab reads."""
+        plugin = SummaryMetadata.PluginData(plugin_name=PLUGIN)
+        metadata = SummaryMetadata(plugin_data=plugin, data_class=kind)
+        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))])
+        tensor = TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=shape)
+        self._add([Summary.Value(tag=tag, tensor=tensor, metadata=metadata)], step)
 
     def _once(self, tag: str) -> dict[str, SummaryMetadata]:
         """The description of a tag, the first time that it is written: readers keep the first."""

@@ -1,0 +1,249 @@
+"""What the RLWATCH tab reads beside the report: a probe's frames once, and each checkpoint's relevance in levels.
+
+Numbers are little-endian. Every header says its `schema`; what a reader of another schema must not guess is refused.
+"""
+
+import json
+import math
+import re
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Int8, UInt8, UInt32
+from numpy import ndarray
+
+from rlwatch.pictures import heatmap
+
+ORDER = "stack y x time"
+PLUGIN = "rlwatch"
+"""The name under which TensorBoard keeps these for the tab."""
+REPORT, MAPS, PROBE = "rlwatch/report", "rlwatch/maps", "rlwatch/probe"
+SCHEMA = 1
+COLOURS = 256
+TOPS = (28, 14, 7)
+"""Levels of each sign. A heatmap has 7; frames of a stack that are summed need four times as many to be as exact."""
+ROOM = 60 << 10
+"""Bytes a target's maps may take; they get fewer levels where they would take more, down to those of a heatmap."""
+_EFFORT = 6
+_DIGITS = 5
+
+
+@dataclass(frozen=True)
+class Blobs:
+    """What one checkpoint adds to the tab: its `maps`, and the `probe` (words as JSON, frames) that they belong to."""
+
+    probe: tuple[bytes, bytes]
+    maps: bytes
+
+
+@dataclass(frozen=True)
+class Levels:
+    """One checkpoint's relevance, as the tab shows it.
+
+    `levels` go from minus to plus the target's `top`, which stands for a relevance per pixel of `scale`, in Q units.
+    """
+
+    levels: Mapping[str, Int8[ndarray, "time stack y x"]]
+    top: Mapping[str, int]
+    scale: Mapping[str, float]
+    q_values: Sequence[Sequence[float]]
+
+
+def encode_maps(
+    relevance: Mapping[str, Float[ndarray, "time stack y x"]],
+    scale: Mapping[str, float],
+    q_values: Float[ndarray, "time action"],
+) -> bytes:
+    """The length of a header (uint32), the header in JSON, and per target the levels (stack, y, x, time), each by zlib.
+
+    `scale`: per target, the relevance per pixel at full colour, in Q units.
+
+    Raises: ValueError when relevance or Q-values hold NaN or infinity, or a scale is not positive.
+    """
+    if not np.isfinite(q_values).all():
+        raise ValueError("q_values must be finite, got NaN or infinity: look for diverged weights")
+    packed = {name: _pack(one, scale[name]) for name, one in relevance.items()}
+    header = {
+        "schema": SCHEMA,
+        "targets": list(relevance),
+        "shape": list(next(iter(relevance.values())).shape),
+        "scale": {name: scale[name] for name in relevance},
+        "q_values": rounded(q_values.tolist()),
+        "top": {name: top for name, (top, _) in packed.items()},
+        "order": ORDER,
+        "lengths": [len(data) for _, data in packed.values()],
+    }
+    words = compact(header)
+    return b"".join([struct.pack("<I", len(words)), words, *(data for _, data in packed.values())])
+
+
+def read_header(data: bytes) -> dict[str, Any]:
+    """The header of `encode_maps`, checked against the bytes behind it.
+
+    Raises: ValueError when it is none, or of another schema.
+    """
+    if len(data) < 4:  # noqa: PLR2004 - its own length
+        raise ValueError(f"maps must begin with the length of their header, got {len(data)} bytes")
+    (length,) = struct.unpack_from("<I", data)
+    header = parse(data[4 : 4 + length])
+    shape: Any = header.get("shape")
+    lengths: Any = header.get("lengths")
+    targets: Any = header.get("targets")
+    if not (_counts(shape) and len(shape) == 4 and math.prod(shape) <= _LARGEST):  # noqa: PLR2004 - time stack y x
+        raise ValueError(f"maps must have a shape of four counts, got {shape!r:.80}")
+    if not (_names(targets) and all(_numbers(header.get(word), targets) for word in ("scale", "top"))):
+        raise ValueError("maps must name their targets, and the scale and top level of each")
+    if header.get("order") != ORDER:
+        raise ValueError(f"levels must be in the order {ORDER!r}, got {header.get('order')!r:.40}: upgrade rlwatch")
+    if not (_counts(lengths) and len(lengths) == len(targets) and 4 + length + sum(lengths) == len(data)):
+        raise ValueError("the lengths that maps state must be those of the bytes that follow")
+    return header
+
+
+def decode_maps(data: bytes) -> Levels:
+    """What `encode_maps` took, in levels.
+
+    Raises: ValueError when the bytes are no maps, or of another schema.
+    """
+    header = read_header(data)
+    end, levels = len(data) - sum(header["lengths"]), {}
+    for name, length in zip(header["targets"], header["lengths"], strict=True):
+        levels[name] = _unpack(data[end : end + length], header["shape"])
+        end += length
+    return Levels(levels, header["top"], header["scale"], header["q_values"])
+
+
+def encode_frames(screens: UInt8[ndarray, "frame y x 3"], stacked: Int[ndarray, "time stack"]) -> bytes:
+    """By zlib: the count of colours (uint16), the colours, `stacked` (uint16), and each screen as entries of colours.
+
+    `stacked`: which of `screens` an observation stacks, oldest first. Of more than 256 colours the rarest are shown as
+    the nearest of the others.
+    """
+    flat = screens.reshape(-1, 3).astype(np.uint32)
+    codes = flat[:, 0] << 16 | flat[:, 1] << 8 | flat[:, 2]
+    colours, entries = _indexed(codes)
+    parts = [
+        struct.pack("<H", len(colours)),
+        colours.tobytes(),
+        stacked.astype("<u2").tobytes(),
+        entries.tobytes(),
+    ]
+    return zlib.compress(b"".join(parts), 9)
+
+
+def decode_frames(data: bytes, meta: Mapping[str, Any]) -> UInt8[ndarray, "time stack y x 3"]:
+    """The stacked frames of a probe in colour; `meta` has their `indices`, `stack`, `height` and `width`.
+
+    Raises: ValueError, zlib.error when the bytes are no frames.
+    """
+    raw = zlib.decompress(data)
+    (count,) = struct.unpack_from("<H", raw)
+    time, stack = len(meta["indices"]), meta["stack"]
+    colours = np.frombuffer(raw, np.uint8, 3 * count, 2).reshape(-1, 3)
+    stacked = np.frombuffer(raw, "<u2", time * stack, 2 + 3 * count).reshape(time, stack)
+    pictures = np.frombuffer(raw, np.uint8, -1, 2 + 3 * count + 2 * time * stack)
+    shown: ndarray = colours[pictures.reshape(-1, meta["height"], meta["width"])[stacked]]
+    return shown
+
+
+def compact(record: Any) -> bytes:
+    """JSON without spaces.
+
+    Raises: ValueError for NaN or infinity.
+    """
+    return json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
+
+
+def parse(text: bytes) -> dict[str, Any]:
+    """A JSON object of this schema.
+
+    Raises: ValueError when it is none, holds NaN or infinity, or is of another schema.
+    """
+    try:
+        record = json.loads(text.decode(), parse_constant=_refuse)
+        if _LARGE.search(text):
+            compact(record)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"a record must be JSON with finite numbers, got {text[:40]!r}") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"a record must be a JSON object, got {text[:40]!r}")  # noqa: TRY004 - of a file's contents
+    found = record.get("schema")
+    if found != SCHEMA:
+        raise ValueError(f"this rlwatch reads records of schema {SCHEMA}, got {found!r:.40}: upgrade rlwatch")
+    return record
+
+
+def rounded(value: Any) -> Any:
+    """A JSON value whose fractions have five significant digits: what a screen can show."""
+    match value:
+        case dict():
+            return {key: rounded(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [rounded(inner) for inner in value]
+        case float():
+            return float(f"{value:.{_DIGITS}g}")
+        case _:
+            return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"JSON has no {constant}")
+
+
+def _indexed(codes: UInt32[ndarray, " pixel"]) -> tuple[UInt8[ndarray, "colour 3"], UInt8[ndarray, " pixel"]]:
+    """The colours that occur (24 bits: red, green, blue), and which of them each pixel has."""
+    present = np.zeros(1 << 24, bool)
+    present[codes] = True
+    found = np.flatnonzero(present)
+    rank = np.zeros(1 << 24, np.uint16 if len(found) < 1 << 16 else np.uint32)
+    rank[found] = np.arange(len(found))
+    ranks = rank[codes]
+    colours = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1).astype(np.uint8)
+    if len(found) <= COLOURS:
+        return colours, ranks.astype(np.uint8)
+    kept = colours[np.sort(np.argsort(-np.bincount(ranks), kind="stable")[:COLOURS])].astype(np.int16)
+    nearest = np.array([np.abs(kept - colour).sum(axis=1).argmin() for colour in colours], np.uint8)
+    return kept.astype(np.uint8), nearest[ranks]
+
+
+def _pack(relevance: Float[ndarray, "time stack y x"], scale: float) -> tuple[int, bytes]:
+    """The levels of each sign, and the levels; a pixel's levels stand one after the other, as zlib packs them best."""
+    for top in TOPS:
+        levels = heatmap.levels(relevance, scale, 2 * top + 1).transpose(1, 2, 3, 0)
+        data = zlib.compress(levels.tobytes(), _EFFORT)
+        if len(data) <= ROOM:
+            break
+    return top, data
+
+
+def _unpack(data: bytes, shape: Sequence[int]) -> Int8[ndarray, "time stack y x"]:
+    inflater = zlib.decompressobj()
+    try:
+        raw = inflater.decompress(data, math.prod(shape) + 1)
+        levels: ndarray = np.frombuffer(raw, np.int8).reshape(*shape[1:], shape[0]).transpose(3, 0, 1, 2)
+    except (zlib.error, ValueError) as error:
+        raise ValueError(f"levels must inflate to the shape {tuple(shape)}: {error}") from error
+    return levels
+
+
+_LARGEST = 1 << 26
+_LARGE = re.compile(rb"[:,\[\s]-?[0-9.]+[eE]\+?[0-9]{3}|[0-9]{300}")
+"""What a number that Python reads as infinity has in it."""
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value) and len(set(value)) == len(value)
+
+
+def _numbers(value: Any, names: list[str]) -> bool:
+    """Whether each name has a positive number."""
+    positive = isinstance(value, dict) and all(type(one) in {int, float} and one > 0 for one in value.values())
+    return positive and set(value) == set(names)
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, list) and all(type(one) is int and 0 <= one <= _LARGEST for one in value)

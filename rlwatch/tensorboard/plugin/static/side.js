@@ -1,0 +1,163 @@
+// One side of the player: a checkpoint's heat on the screen, its four stacked frames, Q-values and colour scale.
+import { TOP, heatAt } from "./decode.js";
+import { el, fill, fitted, isNumber, percent, whole } from "./dom.js";
+import { checkpointAt, coloursOf, measuredAt, sideOf, wordsOf } from "./model.js";
+import { actionBars } from "./actions.js";
+import { heatColour, objectsBelow, paintOutlines, paintScreen, screenOf } from "./screen.js";
+import { loadMaps } from "./source.js";
+
+export function playerSide({ store, data }, which) {
+  const screen = el("canvas", { className: "screen", id: `screen${which}` });
+  const title = el("div", { className: "title" });
+  const message = el("div", { className: "message", hidden: true });
+  const reading = el("div", { className: "reading" });
+  const stack = el("div", { className: "stack" });
+  const actions = actionBars(store);
+  const scale = colourScale();
+  const aside = el("div", { className: "aside" }, stack, actions.element, scale.element);
+  const element = el(
+    "div",
+    { className: "side", dataset: { side: which } },
+    title,
+    el("div", { className: "stage" }, screen, message, reading),
+    aside,
+  );
+  const view = { which, element, screen, title, message, reading, stack, actions, scale, shown: null, wanted: "" };
+  screen.onpointermove = (event) => readPixel(view, store, data, event);
+  screen.onpointerleave = () => (reading.textContent = "");
+  return { element, view, load: () => loadSide(view, store, data), draw: () => drawSide(view, store, data) };
+}
+
+// Fetches what the side shows. Where the person has moved on in the meantime, the answer is left alone.
+async function loadSide(view, store, data) {
+  const state = store.get();
+  const side = sideOf(state, view.which);
+  const checkpoint = checkpointAt(data, side);
+  const target = state.map || side.target;
+  const wanted = JSON.stringify([side.run, checkpoint?.step, target]);
+  if (wanted === view.wanted && view.shown) return drawSide(view, store, data);
+  view.wanted = wanted;
+  const shown = checkpoint
+    ? await fetched(side.run, checkpoint.step, target)
+    : { problem: "no checkpoint has been written yet" };
+  if (view.wanted !== wanted) return null;
+  view.shown = { ...shown, run: side.run, checkpoint, target };
+  drawSide(view, store, data);
+  return view.shown;
+}
+
+async function fetched(run, step, target) {
+  try {
+    const maps = await loadMaps(run, step);
+    const levels = await maps.levels(target);
+    const missing = `this run did not log a map of ${target}; it logged ${maps.targets.join(" and ")}`;
+    const end = maps.scale[target];
+    return { maps, levels, own: end, end, unit: end / maps.top[target], problem: levels ? "" : missing };
+  } catch (error) {
+    return { problem: `no maps of step ${whole(step)}: ${error.message}` };
+  }
+}
+
+function drawSide(view, store, data) {
+  const state = store.get();
+  const { probe, frames, missing } = data.loaded.get(sideOf(state, view.which).run) ?? {};
+  const problem =
+    probe && frames ? view.shown?.problem : `nothing to play: ${missing?.probe ?? missing?.frames ?? "loading"}`;
+  Object.assign(view.message, { textContent: problem ?? "", hidden: !problem });
+  if (!probe || !frames) return;
+  const frame = Math.min(state.frame, probe.indices.length - 1);
+  drawTitle(view, state);
+  drawMain(view, state, coloursOf(data, sideOf(state, view.which).run), { probe, frames, frame });
+  drawStack(view, state, { probe, frames, frame });
+  view.actions.draw(probe, view.shown?.maps?.q_values?.[frame] ?? null, state.map);
+  view.scale.draw(view.shown?.end, wordsOf(view.shown?.target ?? state.target));
+}
+
+function drawTitle(view, state) {
+  const { checkpoint, target, run } = view.shown ?? {};
+  if (!checkpoint) return fill(view.title);
+  const letter = state.compare ? el("b", { className: "letter", textContent: "AB"[view.which] }) : null;
+  const returns = isNumber(checkpoint.returns) ? ` · return ${checkpoint.returns.toFixed(1)}` : "";
+  const heading = el("b", { textContent: `step ${whole(checkpoint.step)}${returns}` });
+  const explains = state.map ? `Q of ${target}` : wordsOf(target).explains;
+  const small = [state.compare ? run : "heat", explains, checkpoint.method].filter(Boolean).join(" · ");
+  view.title.title = small;
+  return fill(view.title, letter, heading, el("small", { textContent: small }));
+}
+
+function heatOf(shown, frame, layer) {
+  return heatAt(shown?.levels, shown?.maps?.shape, shown?.end / shown?.unit, frame, layer);
+}
+
+function drawMain(view, state, colours, { probe, frames, frame }) {
+  view.screen.style.aspectRatio = `${probe.width} / ${probe.height}`;
+  if (!fitted(view.screen).width) return;
+  const image = paintScreen(view.screen, screenOf(probe, frames, frame), heatOf(view.shown, frame), state.sign);
+  const all = probe.boxes[frame] ?? {};
+  const boxes = state.object ? { [state.object]: all[state.object] ?? [] } : all;
+  paintOutlines(view.screen, image, boxes, colours, probe);
+}
+
+function drawStack(view, state, { probe, frames, frame }) {
+  while (view.stack.children.length < probe.stack) view.stack.append(el("figure", {}, el("canvas"), el("figcaption")));
+  const shares = measuredAt(view.shown?.checkpoint, view.shown?.target)?.stack ?? [];
+  [...view.stack.children].forEach((figure, layer) => {
+    const [canvas, caption] = figure.children;
+    canvas.style.aspectRatio = `${probe.width} / ${probe.height}`;
+    if (!fitted(canvas).width) return;
+    paintScreen(canvas, screenOf(probe, frames, frame, layer), heatOf(view.shown, frame, layer), state.sign);
+    const age = layer - probe.stack + 1;
+    caption.textContent = `${age ? `−${-age}` : "now"}${isNumber(shares[layer]) ? ` · ${percent(shares[layer])}` : ""}`;
+    figure.title = `Stacked frame ${age || "+0"}, and its part of all positive relevance over the probe`;
+  });
+}
+
+function readPixel(view, store, data, event) {
+  const state = store.get();
+  const { probe } = data.loaded.get(sideOf(state, view.which).run) ?? {};
+  if (!probe) return;
+  const frame = Math.min(state.frame, probe.indices.length - 1);
+  const x = Math.floor((event.offsetX / view.screen.clientWidth) * probe.width);
+  const y = Math.floor((event.offsetY / view.screen.clientHeight) * probe.height);
+  const names = objectsBelow(probe.boxes[frame] ?? {}, x, y).join(", ") || "no object";
+  const heat = heatOf(view.shown, frame);
+  const place =
+    heat && Math.floor((y * heat.height) / probe.height) * heat.width + Math.floor((x * heat.width) / probe.width);
+  const amount = heat ? `${signed(heat.raw[place] * view.shown.unit)} Q` : "no relevance logged";
+  view.reading.textContent = `x ${x}, y ${y} · ${names} · ${amount}`;
+}
+
+// A level stands for all relevance that rounds to it.
+function signed(value) {
+  return value === 0 ? "≈ 0" : `≈ ${value > 0 ? "+" : "−"}${amount(Math.abs(value))}`;
+}
+
+function amount(size) {
+  return size < 0.001 ? size.toExponential(1) : String(+size.toPrecision(2));
+}
+
+function colourScale() {
+  const canvas = el("canvas", { width: 2 * TOP + 1, height: 1, className: "ramp" });
+  const context = canvas.getContext("2d");
+  for (let level = -TOP; level <= TOP; level++) {
+    context.fillStyle = `rgb(${heatColour(level, [40, 42, 48]).join(",")})`;
+    context.fillRect(level + TOP, 0, 1, 1);
+  }
+  const [low, middle, high] = ["", "0", ""].map((textContent) => el("span", { textContent }));
+  const [against, speaksFor] = [el("span", { className: "against" }), el("span", { className: "for" })];
+  const element = el(
+    "div",
+    { className: "scale" },
+    el("div", { textContent: "heat in Q per pixel" }),
+    canvas,
+    el("div", { className: "ends" }, low, middle, high),
+    el("div", { className: "ends words" }, against, speaksFor),
+  );
+  const draw = (end, words) => {
+    low.textContent = isNumber(end) ? `−${amount(end)}` : "";
+    high.textContent = isNumber(end) ? `+${amount(end)}` : "";
+    against.textContent = words.blue;
+    speaksFor.textContent = words.red;
+  };
+  return { element, draw };
+}

@@ -1,0 +1,165 @@
+"""The RLWATCH tab in a real browser, over a real TensorBoard: timeline, table, findings, strategies."""
+
+import pytest
+
+from tests.fixtures.browser import resize, wait
+from tests.fixtures.tab import LAST, MAIN, OTHER, STEPS, checkpoints
+
+pytestmark = pytest.mark.real
+
+
+def test_the_first_sight_in_tensorboard_says_what_the_value_rests_on(tab, board):
+    tab.enter()
+    lifts = {name: one["lift"] for name, one in checkpoints(board)[-1]["objects"].items()}
+    told = tab.text(".headline")
+    assert told.startswith(f"At step {LAST:,} the value rests on the ball {lifts['ball']:.1f}×")
+    assert f"paddle {lifts['paddle']:.1f}×" in told
+    assert "walls" not in told
+    assert [len(tab.texts(one)) for one in ("#timeline", "#screen0", ".stack canvas", ".bar")] == [1, 1, 4, 4]
+    assert tab.js("return document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1440, 900), (1920, 1080)])
+@pytest.mark.parametrize("compare", [False, True])
+def test_nothing_is_cut_off_at_the_side_and_no_letter_is_tiny(tab, browser, size, compare):
+    resize(browser, *size)
+    tab.open(compare=compare)
+    assert tab.js("return document.documentElement.scrollWidth <= innerWidth")
+    tall = "return [...document.querySelectorAll('main *')].map((one) => parseFloat(getComputedStyle(one).fontSize))"
+    assert min(tab.js(tall)) >= 10
+    beyond = """const room = document.querySelector('.player').getBoundingClientRect();
+        return [...document.querySelectorAll('.player *')].map((one) => [one, one.getBoundingClientRect()])
+            .filter(([one, box]) => box.width && !one.closest('.title'))
+            .filter(([one, box]) => box.right > room.right + 1 || box.left < room.left - 1)
+            .map(([one]) => one.className)"""
+    assert tab.js(beyond) == []
+
+
+def test_the_timeline_reads_values_and_leads_to_a_checkpoint(tab, board):
+    tab.open()
+    width = tab.one("#timeline").size["width"]
+    tab.point("#timeline", 44 + (width - 150) * 0.62, 60)
+    told = tab.says(".tip", "ball")
+    ball = checkpoints(board)[3]["objects"]["ball"]
+    assert f"step {STEPS[3]:,}" in told
+    assert f"ball {ball['lift']:.1f} [{ball['low']:.1f}, {ball['high']:.1f}]" in told
+    assert "return" in told
+    tab.changes("#timeline", lambda: tab.point("#timeline", 44 + (width - 150) * 0.62, 60, click=True))
+    tab.says("#told", f"step {STEPS[3]:,}")
+    tab.point("#told", 5, 5)
+    assert not tab.one(".tip").is_displayed()
+
+
+@pytest.mark.parametrize(
+    ("selector", "words", "told"),
+    [
+        (".timeline [data-value=share]", None, "share (value): of all positive relevance"),
+        (".timeline [data-value=relevance]", None, "relevance (value): Q units per frame"),
+        (".timeline .toggle", "log", "lift (value): × average"),
+        (".timeline .toggle", "published", "dotted: Lapuschkin et al. 2019"),
+        (".chip[data-object=bricks]", None, "lift"),
+        (".chip[data-object=ball]", None, "lift"),
+        (".targets button", "choice", "lift (choice)"),
+    ],
+)
+def test_every_control_of_the_timeline_redraws_it_and_the_note_says_how(tab, selector, words, told):
+    tab.open()
+    tab.changes(".fill", lambda: tab.click(selector, words))
+    tab.says(".timeline .note", told)
+
+
+def test_runs_are_laid_over_one_another_or_averaged(tab):
+    tab.open()
+    assert "mean of runs" not in tab.texts(".timeline .toggle")
+    tab.click("#others summary")
+    tab.one("#others input[type=search]").send_keys(OTHER)
+    assert [name.strip() for name in tab.texts(".choices label")] == [OTHER]
+    tab.changes(".fill", lambda: tab.click(".choices label", OTHER))
+    tab.says(".timeline .note", f"line styles: {MAIN}, {OTHER}")
+    tab.click("#others summary")
+    tab.changes(".fill", lambda: tab.click(".timeline .toggle", "mean"))
+    width = tab.one("#timeline").size["width"]
+    tab.point("#timeline", 44 + (width - 150) * 0.5, 60)
+    tab.says(".tip", "return")
+    assert OTHER not in tab.text(".tip")
+
+
+def test_another_run_is_a_choice_away_a_real_one_too(tab, board):
+    tab.open()
+    tab.changes("#screen0", lambda: tab.choose("#run", "real"))
+    tab.says("#told", "step 500 · return 5.0 · 2/2")
+    shown = {row.split()[0]: row for row in tab.texts("tbody tr")}
+    for name, one in checkpoints(board, "real")[-1]["objects"].items():
+        assert f"{100 * one['share']:.{int(one['share'] < 0.0995)}f} %" in shown[name]
+    assert not tab.all("th.at-effect")
+
+
+def test_the_table_holds_the_figures_and_sorts_by_each_column(tab, board):
+    tab.open()
+    objects = checkpoints(board)[-1]["objects"]
+    rows = [row.split() for row in tab.texts("tbody tr")]
+    by_lift = sorted(objects, key=lambda name: -objects[name]["lift"])
+    assert [row[0] for row in rows] == by_lift
+    for key in ("share", "share_negative", "low"):
+        tab.click(f"[data-sort={key}]")
+        wait(lambda key=key: names(tab) == sorted(objects, key=lambda name: -objects[name][key]))
+    tab.click("[data-sort=name]")
+    wait(lambda: names(tab) == sorted(objects))
+    tab.click("[data-sort=name]")
+    wait(lambda: names(tab) == sorted(objects, reverse=True))
+    causal = checkpoints(board)[-1]["causal"]["ball"]
+    row = next(row for row in tab.texts("tbody tr") if row.startswith("ball"))
+    assert f"{causal['effect']:.2f} ({causal['control']:.3f})" in row
+    assert "looked at" in row
+
+
+def names(tab):
+    return tab.js("return [...document.querySelectorAll('tbody tr')].map((one) => one.dataset.object)")
+
+
+def test_lights_say_in_words_how_far_the_maps_can_be_trusted(tab):
+    tab.open()
+    assert "methods agree" in tab.text(".lights")
+    tab.open(step=STEPS[-2])
+    assert "maps not checked here" in tab.text(".lights")
+    tab.click(".lights a")
+    tab.says("#told", "step 0")
+    assert "methods agree" in tab.text(".lights")
+
+
+def test_findings_and_alarms_lead_to_their_checkpoint(tab, board):
+    tab.open()
+    finding = checkpoints(board)[-1]["findings"][0]
+    tab.click(".findings button", finding["text"])
+    tab.says("#told", f"step {finding['step']:,}")
+    assert tab.text("tr.chosen").startswith(finding["object"])
+    alarm = checkpoints(board)[-1]["alarms"][0]
+    tab.click(".alarms button", alarm["text"])
+    tab.says("#told", f"step {alarm['step']:,}")
+    tab.says("footer .told", f"frame {alarm['frame'] + 1}/48")
+
+
+def test_strategies_show_their_members_and_lead_to_their_frames(tab, board):
+    tab.open()
+    strategies = checkpoints(board)[-1]["strategies"]
+    assert len(tab.texts(".strategies li")) == len(strategies)
+    places = tab.js(POINTS)
+    assert len(places) > 20
+    x, y = places[0]
+    tab.point("#scatter", x, y)
+    wait(lambda: tab.one(".peek").is_displayed())
+    wait(lambda: tab.js("return document.querySelector('.peek').toDataURL().length") > 1000)
+    name, frame, *_ = tab.text(".card:has(#scatter) .note").split(" · ")
+    number = int(frame.removeprefix("frame ").removesuffix(" of the clip"))
+    assert number - 1 in next(one["members"] for one in strategies if one["name"] == name)
+    tab.point("#scatter", x, y, click=True)
+    tab.says("footer .told", f"frame {number}/48")
+
+
+POINTS = """const canvas = document.querySelector("#scatter");
+    const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height), found = [];
+    for (let y = 6; y < canvas.height - 6; y += 2) for (let x = 6; x < canvas.width - 6; x += 2) {
+        const full = (i, j) => data[4 * ((y + j) * canvas.width + x + i) + 3] > 150;
+        if (full(0, 0) && full(3, 0) && full(-3, 0) && full(0, 3) && full(0, -3)) found.push([x, y]);
+    }
+    return found"""
