@@ -1,7 +1,8 @@
 """What every method costs beside stock gradient × input: `python -m tests.benchmarks.attribution [--json]`.
 
-Nature DQN, one CPU thread, methods interleaved in one process; the ratio is the median of each round's ratio. zennit
-and captum take part where they can be imported.
+One CPU thread, methods interleaved in one process; the ratio is the median of each round's ratio, of the time of a
+map. `all actions` are the maps of 16 observations × 6 actions; integrated gradients and SmoothGrad count each of their
+50 gradients. zennit and captum take part where they can be imported.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib.util
+import itertools
 import json
 import statistics
 import time
@@ -17,14 +19,16 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rlwatch.attribution import METHODS, explain, explain_targets
 from rlwatch.attribution.methods import QUERYING
 
+ACTIONS = 6
 BASELINE = "gradient x input, stock autograd"
 
 
-def nature_dqn(actions: int = 6) -> nn.Sequential:
+def nature_dqn(actions: int = ACTIONS) -> nn.Sequential:
     """The network of Mnih et al. 2015."""
     return nn.Sequential(
         *(nn.Conv2d(4, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.ReLU()),
@@ -88,6 +92,26 @@ def captum_methods(network: nn.Module) -> dict[str, Callable[[Tensor], object]]:
     return {"captum epsilon": lambda pixels: LRP(module).attribute(pixels, target=module(pixels).argmax(1))}
 
 
+class Impala(nn.Module):
+    """The residual network of Espeholt et al. 2018, functional as in most code."""
+
+    def __init__(self, actions: int = ACTIONS) -> None:
+        super().__init__()
+        widths = 4, 16, 32, 32
+        self.enter = nn.ModuleList(nn.Conv2d(*pair, 3, padding=1) for pair in itertools.pairwise(widths))
+        self.inner = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for width in widths[1:] for _ in range(4))
+        self.dense, self.head = nn.Linear(32 * 11 * 11, 256), nn.Linear(256, actions)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block, enter in enumerate(self.enter):
+            x = functional.max_pool2d(enter(x), 3, 2, 1)
+            for first, second in zip(
+                self.inner[4 * block : 4 * block + 4 : 2], self.inner[4 * block + 1 :: 2], strict=False
+            ):
+                x = x + second(functional.relu(first(functional.relu(x))))
+        return self.head(functional.relu(self.dense(functional.relu(x).flatten(1))))
+
+
 def own_methods(network: nn.Module) -> dict[str, Callable[[Tensor], object]]:
     """The methods of rlwatch that take one pass, and several targets from one."""
     methods: dict[str, Callable[[Tensor], object]] = {
@@ -95,49 +119,102 @@ def own_methods(network: nn.Module) -> dict[str, Callable[[Tensor], object]]:
         for name in METHODS
         if name not in QUERYING
     }
-    return methods | {"epsilon_gamma_box, greedy and contrast": lambda pixels: explain_targets(network, pixels)}
+    return methods | {"deep_lift": lambda pixels: explain(network, pixels, "deep_lift")}
 
 
-def measure(methods: dict[str, Callable[[Tensor], object]], pixels: Tensor, rounds: int) -> dict[str, dict[str, float]]:
-    """Median seconds of each method and median ratio to the baseline of the same round."""
+def several(network: nn.Module, pixels: Tensor) -> dict[str, tuple[Callable[[Tensor], object], int]]:
+    """Methods that make another number of maps, or of gradients, than there are observations; and that number."""
+    some = pixels[: max(len(pixels) // 4, 1)]
+    few = pixels[: max(len(pixels) // 32, 1)]
+    methods: dict[str, tuple[Callable[[Tensor], object], int]] = {
+        "epsilon_gamma_box, greedy and contrast": (lambda _: explain_targets(network, pixels), 2 * len(pixels)),
+        "integrated_gradients, a gradient": (lambda _: explain(network, few, "integrated_gradients"), 50 * len(few)),
+        "smoothgrad, a gradient": (lambda _: explain(network, few, "smoothgrad"), 50 * len(few)),
+    }
+    for name in ("epsilon", "epsilon_plus", "epsilon_gamma_box"):
+        methods[f"{name}, all actions"] = (partial(_all_actions, network, some, name), ACTIONS * len(some))
+    return methods
+
+
+def _all_actions(network: nn.Module, pixels: Tensor, method: str, _: Tensor) -> object:
+    return explain(network, pixels, method, target="all")
+
+
+def peak(method: Callable[[Tensor], object], pixels: Tensor) -> float:
+    """Megabytes that a call has allocated at most at a time, what it returns included."""
+    with torch.profiler.profile(profile_memory=True) as profiled:
+        made = method(pixels)
+    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = highest = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        highest = max(highest, held)
+    del made
+    return highest / 1e6
+
+
+def measure(
+    methods: dict[str, tuple[Callable[[Tensor], object], int]], pixels: Tensor, rounds: int
+) -> dict[str, dict[str, float]]:
+    """Of each method the median time of a map, the median ratio to the baseline of the same round, and the memory."""
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for turn in range(rounds + 1):
-        for name, method in methods.items():
+        for name, (method, maps) in methods.items():
             started = time.perf_counter()
             method(pixels)
             if turn:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append((time.perf_counter() - started) / maps)
         gc.collect()
     return {
         name: {
             "milliseconds": 1000 * statistics.median(times),
             "ratio": statistics.median(own / base for own, base in zip(times, seconds[BASELINE], strict=True)),
-            "maps_per_second": len(pixels) / statistics.median(times),
+            "maps_per_second": 1 / statistics.median(times),
+            "megabytes": peak(methods[name][0], pixels),
         }
         for name, times in seconds.items()
     }
 
 
-def main() -> None:
-    """Prints one line per method."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=15)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    network, pixels = nature_dqn(), torch.rand(arguments.batch, 4, 84, 84)
-    methods = {BASELINE: partial(stock_gradient_x_input, network), "forward": partial(forward, network)}
-    methods |= own_methods(network) | zennit_methods(network) | captum_methods(network)
-    results = measure(methods, pixels, arguments.rounds)
-    if arguments.json:
-        print(json.dumps(results))
-        return
-    for name, result in results.items():
-        speed = f"{result['milliseconds']:8.1f} ms {result['ratio']:6.2f} x {result['maps_per_second']:8.0f} maps/s"
-        print(f"{name:42} {speed}")
+def compared(network: nn.Module, batch: int, rounds: int) -> dict[str, dict[str, float]]:
+    """All methods on one network and batch size."""
+    pixels = torch.rand(batch, 4, 84, 84)
+    once = {BASELINE: partial(stock_gradient_x_input, network), "forward": partial(forward, network)}
+    once |= own_methods(network) | zennit_methods(network)
+    once |= captum_methods(network) if isinstance(network, nn.Sequential) else {}
+    methods = {name: (method, batch) for name, method in once.items()} | several(network, pixels)
+    return measure(methods, pixels, rounds)
 
+
+def table(found: dict[str, dict[str, float]]) -> str:
+    """The figures as Markdown."""
+    lines = ["| method | maps a second | time of a map × | peak MB |", "|---|---:|---:|---:|"]
+    for name, one in found.items():
+        lines.append(f"| {name} | {one['maps_per_second']:.0f} | {one['ratio']:.2f} | {one['megabytes']:.0f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prints a table per network and batch size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of tables")
+    parser.add_argument("--batches", type=int, nargs="+", default=[64])
+    parser.add_argument("--networks", nargs="+", default=["nature"], choices=NETWORKS)
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in options.networks:
+        torch.manual_seed(0)
+        network = NETWORKS[name]()
+        for batch in options.batches:
+            found = compared(network, batch, options.rounds)
+            setting = {"network": name, "batch": batch}
+            print(
+                json.dumps(setting | {"methods": found}) if options.json else f"\n{name}, batch {batch}\n{table(found)}"
+            )
+
+
+NETWORKS = {"nature": nature_dqn, "impala": Impala}
 
 if __name__ == "__main__":
     main()
