@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from rlwatch.cli import main
-from tests.test_watch import Nature, tags
+from tests.frameworks.events import small
+from tests.test_watch import Nature, read, tags
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,21 @@ def test_explain_prints_one_json_object_a_line_per_checkpoint(folder, tmp_path, 
     assert records[1]["q"]["churn"] is not None
     assert records[1]["contrast"]["objects"]["ball"]["lift"] > 0
     assert {"rlwatch/lift/greedy/ball", "rlwatch/clip/contrast"} <= tags(tmp_path)
+
+
+def test_a_run_goes_on_where_its_log_ends_and_what_cannot_be_read_is_told_at_the_end(folder, tmp_path, capsys):
+    small("breakout").save(tmp_path / "probe.npz")
+    for file in folder.iterdir():
+        shutil.copy(file, tmp_path)
+    (tmp_path / "step_000000050.pt").write_bytes(b"PK broken")
+    told = ["--probe", str(tmp_path / "probe.npz"), "--logdir", str(tmp_path / "log"), "--json"]
+    assert main(["explain", str(tmp_path / "step_000000000.pt"), *told]) == 0
+    assert main(["explain", str(tmp_path), *told]) == 1
+    captured = capsys.readouterr()
+    assert [json.loads(line)["step"] for line in captured.out.splitlines()] == [0, 100]
+    assert "1 checkpoints were left out" in captured.err
+    assert "step_000000050.pt is no readable checkpoint" in captured.err
+    assert [event.step for event in read(tmp_path / "log").Scalars("rlwatch/q/greedy")] == [0, 100]
 
 
 def test_the_same_checkpoint_gives_the_same_numbers_twice(folder, capsys):

@@ -59,10 +59,9 @@ def read(path: Path) -> Content:
     try:
         content = _content(path)
     except Exception as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ValueError(
-            f"{path} is no readable checkpoint ({reason}): expected a file of torch.save that holds only tensors and "
-            "plain values, or a checkpoint of a known framework; copy it again if it is truncated, or save "
+            f"{path} is no readable checkpoint ({_reason(error)}): expected a file of torch.save that holds only "
+            "tensors and plain values, or a checkpoint of a known framework; copy it again if it is truncated, or save "
             "network.state_dict()"
         ) from error
     if not isinstance(content, Mapping):
@@ -75,15 +74,25 @@ def read(path: Path) -> Content:
 def torch_content(data: bytes) -> Any:
     """What a file of torch.save holds.
 
-    Raises: ValueError and what torch.load raises, when it holds more than weights and plain values or too much.
+    Raises: ValueError when it is none, holds more than weights and plain values, or too much.
     """
-    _checked(zipfile.ZipFile(io.BytesIO(data)))
-    content = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            _checked(archive)
+        content = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    except Exception as error:  # a broken archive raises whatever its first broken part raises
+        raise ValueError(_reason(error)) from error
     tensors = [leaf for leaf in plain_pickle.leaves(content) if isinstance(leaf, Tensor)]
     total = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     if total > MAX_BYTES:  # a view may be larger than what it looks at
         raise ValueError(f"its tensors would take {total:,} bytes, expected at most {MAX_BYTES:,}")
     return content
+
+
+def _reason(error: Exception) -> str:
+    """What an exception says, where torch's advice is to open the file regardless."""
+    lines = [line for line in str(error).splitlines() if line and "weights_only" not in line]
+    return lines[0][:200] if lines else type(error).__name__
 
 
 def _content(path: Path) -> Any:

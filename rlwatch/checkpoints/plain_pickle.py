@@ -1,7 +1,6 @@
 """Pickles of NumPy arrays and plain containers, read without running anything that they name."""
 
 import io
-import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,10 +85,9 @@ class _Array:
         if self.state is None:
             raise ValueError("it holds an array without numbers")
         raw, kind, shape, order = self.state
-        dtype, size = kind.dtype(), math.prod(int(length) for length in shape)
-        if not isinstance(raw, (bytes, bytearray)) or len(raw) != size * dtype.itemsize or min(shape, default=0) < 0:
-            raise ValueError(f"it holds an array whose numbers are not those of its shape {shape}")
-        return np.frombuffer(raw, dtype).reshape(shape, order=order)
+        if not isinstance(raw, (bytes, bytearray)):
+            raise ValueError(f"it holds an array made of a {type(raw).__name__}")  # noqa: TRY004 - the file is wrong
+        return np.frombuffer(raw, kind.dtype()).reshape(shape, order=order)
 
 
 def _empty(*_: Any) -> _Array:
