@@ -94,7 +94,7 @@ def _probe(game: str) -> str:
     from rlwatch.atari.probe import Probe  # noqa: PLC0415 - the doctor tries each import by itself
 
     probe = Probe.load(game)
-    return f"{len(probe)} observations, {len(probe.masks())} objects"
+    return f"{len(probe)} observations in {len(probe.situations)} segments"
 
 
 def _event_files() -> str:

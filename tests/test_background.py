@@ -98,6 +98,14 @@ def test_a_square_that_moves_and_one_that_stands_get_their_names_and_exact_boxes
     assert objects_found.named == 1
 
 
+def test_where_nothing_moves_there_are_static_things_only_and_where_nothing_changes_nothing():
+    def draw(screen, _):
+        screen[60:64, 20:30] = 90
+
+    assert set(found(screens(20, draw)).parts) == {"static-1"}
+    assert found(np.zeros((20, 2, 210, 160), np.uint8)).parts == {}
+
+
 def test_two_that_look_different_and_are_seen_together_get_two_names_and_twins_get_one():
     def draw(screen, time):
         screen[100:108, time : time + 8] = 50

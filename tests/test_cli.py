@@ -101,8 +101,22 @@ def test_probe_says_what_is_in_it_and_draws_a_sheet(tmp_path, capsys):
 def test_record_makes_a_probe_of_any_game_that_explain_and_probe_read(tmp_path, capsys):
     out = tmp_path / "new" / "freeway.npz"
     assert main(["record", "freeway", "--out", str(out), "--policy", "random", "--steps", "3000"]) == 0
+    assert "objects found against the background" in capsys.readouterr().out
+    out.with_suffix(".toml").write_text('[objects]\ncars = ["moving-1", "moving-2"]')
     assert main(["probe", str(out)]) == 0
-    assert "freeway" in capsys.readouterr().out
+    assert "cars" in capsys.readouterr().out
+    assert main(["probe", str(out), "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["found"]["how"] == "background"
+    assert 0.9 < described["objects"]["cars"]["tracked"] <= 1
+
+
+def test_probe_takes_the_users_names(tmp_path, capsys):
+    (tmp_path / "names.toml").write_text('drop = ["ball"]')
+    assert main(["probe", "pong", "--objects", str(tmp_path / "names.toml"), "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert "ball" not in described["objects"]
+    assert described["found"]["how"] == "ram"
 
 
 @pytest.mark.real

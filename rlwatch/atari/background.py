@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from rlwatch.atari.displays import displays
 from rlwatch.atari.foreground import UNSTEADY, Part, parts, scenes
@@ -71,10 +71,11 @@ def find(
     scenery = scenes(flat, background)
     steady = float((scenery.of != UNSTEADY).mean())
     everything = parts(flat, scenery, segments, palette)
-    swaying = {part.screen for part in everything if _large(part, flat[0].shape)}
+    large, wide = _oversized(everything, flat[0].shape)
+    swaying = {part.screen for part, own in zip(everything, large, strict=True) if own}
     if steady < STEADY or len(swaying) > (1 - STEADY) * len(flat):
         return Found({}, {}, {}, min(steady, 1 - len(swaying) / len(flat)), 0.0, UNRELIABLE)
-    small = [part for part in everything if not _large(part, flat[0].shape) and not _wide(part, flat[0].shape)]
+    small = [part for part, own in zip(everything, large | wide, strict=True) if not own]
     frames = np.arange(len(screens))[:, None]
     things = follow(small, segments, (SKIP * frames + np.arange(2)).ravel())
     shown = displays(
@@ -95,15 +96,18 @@ def find(
     )
 
 
-def _large(part: Part, shape: tuple[int, ...]) -> bool:
-    """Whether a part is too large for an object: by its box if it changes, by its pixels if it stands still."""
-    size = part.pixels.sum() if part.stands else part.pixels.size
-    return bool(size > LARGE * shape[0] * shape[1])
+def _oversized(
+    everything: Sequence[Part], shape: tuple[int, ...]
+) -> tuple[Bool[np.ndarray, " part"], Bool[np.ndarray, " part"]]:
+    """Which parts are too large for an object, and which are too wide or high, as waves and borders are.
 
-
-def _wide(part: Part, shape: tuple[int, ...]) -> bool:
-    """Whether a part that changes spans too much of the screen's width or height, as waves and borders do."""
-    return not part.stands and (part.box.w > WIDE * shape[1] or part.box.h > WIDE * shape[0])
+    What stands still is measured by its pixels, and may be as wide as it likes: holes in a wall are.
+    """
+    stands = np.array([part.stands for part in everything], bool)
+    sides = np.array([part.pixels.shape for part in everything]).reshape(len(everything), 2)
+    filled = np.array([np.count_nonzero(part.pixels) for part in everything])
+    large = np.where(stands, filled, sides.prod(axis=1)) > LARGE * shape[0] * shape[1]
+    return large, ~stands & (sides > WIDE * np.array(shape)).any(axis=1)
 
 
 def _parts(kind: Kind) -> list[Part]:

@@ -10,8 +10,8 @@ from sklearn.metrics import adjusted_mutual_info_score
 from rlwatch.atari.foreground import Part
 from rlwatch.atari.screen import Box
 
-STRIP = 0.2
-"""Part of the screen's height, at the top and at the foot, where a display is looked for."""
+TOP, FOOT = 0.15, 0.22
+"""Part of the screen's height, at its top and at its foot, where a display is looked for."""
 GAP = (12, 3)
 """Pixels, across and down, between signs that belong to one display."""
 PLAYED = 0.01
@@ -36,10 +36,10 @@ def displays(
     screen shows, NaN where it is not known.
     """
     y, x = plate.shape
-    at_edge = [part for part in signs if not STRIP < (part.box.y + part.box.h / 2) / y < 1 - STRIP]
+    at_edge = [part for part in signs if not TOP < (part.box.y + part.box.h / 2) / y < 1 - FOOT]
     changing = painted(at_edge, (y, x)) & ~_played(movers, len(screens), y)[:, None]
     boxes = [_whole(box, screens, plate) for box in gathered(changing) if min(box.w, box.h) >= LEAST]
-    boxes = list(dict.fromkeys(box for box in boxes if box.h <= STRIP * y))
+    boxes = list(dict.fromkeys(box for box in boxes if box.h <= FOOT * y))
     telling = [_tells(box, screens, score) >= TELLS for box in boxes]
     sorted_out = {
         "score": tuple(box for box, tells in zip(boxes, telling, strict=True) if tells),
@@ -92,6 +92,8 @@ def _around(pixels: np.ndarray) -> Box:
 def _tells(box: Box, screens: np.ndarray, score: np.ndarray) -> float:
     """How much the content of a box tells of the score."""
     known = np.flatnonzero(~np.isnan(score))
+    if not len(known):
+        return 0.0
     contents = screens[known, box.y : box.y + box.h, box.x : box.x + box.w].reshape(len(known), -1)
     shown = np.unique(contents, axis=0, return_inverse=True)[1].ravel()
     return float(adjusted_mutual_info_score(np.unique(score[known], return_inverse=True)[1], shown))

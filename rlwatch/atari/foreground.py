@@ -79,7 +79,7 @@ def parts(
     segment: Int[np.ndarray, " screen"],
     palette: UInt8[np.ndarray, "256 4"],
 ) -> list[Part]:
-    """The parts of all steady screens, in the order of the screens.
+    """The parts of all steady screens, in the order of the screens and, within one, of their boxes.
 
     What differs from the plate but stands still over a segment (a hole that bricks left, a figure that waits) is told
     apart from what moves past it: it is a part of its own wherever half of it is there, and background for the rest.
@@ -94,30 +94,26 @@ def parts(
             stands, rest = _labelled(screens[index], found.plates[scene], standing)
             everything += _cut(int(index), screens[index], stands, palette, stands=True)
             everything += _cut(int(index), screens[index], rest, palette)
-    everything.sort(key=lambda part: part.screen)
+    everything.sort(key=lambda part: (part.screen, part.box))  # whatever order OpenCV numbers them in
     return _untouched(everything, screens, palette)
 
 
 def _untouched(everything: list[Part], screens: np.ndarray, palette: np.ndarray) -> list[Part]:
     """The parts; what touches one, and often stands alone in just this shape and colour, is a part of its own."""
-    insides = [_inside(one, screens) for one in everything]
-    shown = [inside[one.pixels] for one, inside in zip(everything, insides, strict=True)]
-    colours = [[int(c) for c in np.unique(c)] if c.min() < c.max() else [int(c[0])] for c in shown]
-    alone = Counter(_look(one.pixels, c[0]) for one, c in zip(everything, colours, strict=True) if len(c) == 1)
+    insides = [screens[number, y : y + h, x : x + w] for number, (x, y, w, h), *_ in everything]
+    colours = [np.unique(inside[one.pixels]).tolist() for one, inside in zip(everything, insides, strict=True)]
+    alone = Counter(
+        (*one.pixels.shape, int(np.count_nonzero(one.pixels)), own[0])
+        for one, own in zip(everything, colours, strict=True)
+        if len(own) == 1
+    )
     often = {look for look, count in alone.items() if count >= OFTEN * len(screens)}
     taken: list[Part] = []
     for one, inside, own in zip(everything, insides, colours, strict=True):
-        touching = [c for c in own if len(own) > 1 and _look(one.pixels & (inside == c), c) in often]
-        labels = np.where(np.isin(inside, touching), 2 + inside.astype(int), 1) * one.pixels
+        touching = [c for c in own if _look(one.pixels & (inside == c), c) in often] if len(own) > 1 else []
+        labels = np.where(np.isin(inside, touching), 2 + inside.astype(int), 1) * one.pixels if touching else inside
         taken += _cut(one.screen, inside, labels, palette, at=one.box, stands=one.stands) if touching else [one]
     return taken
-
-
-def _inside(part: Part, screens: np.ndarray) -> np.ndarray:
-    """What the screen shows in the box of a part."""
-    x, y, w, h = part.box
-    inside: np.ndarray = screens[part.screen, y : y + h, x : x + w]
-    return inside
 
 
 def _look(pixels: np.ndarray, colour: int) -> tuple[int, int, int, int]:

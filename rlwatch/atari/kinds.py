@@ -92,12 +92,13 @@ def _adopting(kinds: Sequence[Kind], things: Sequence[Thing]) -> list[Kind]:
         taken = {thing for kind in kinds for thing in kind.things}
         looks = _looks(kinds)
         adopted: list[list[Thing]] = [[] for _ in kinds]
-        for thing in things:
+        for thing in (thing for thing in things if thing not in taken):
             apart = looks - thing.look
             fits = np.abs(apart).sum(axis=1) <= ALIKE
             if another and thing.lasts:
-                fits |= _related(apart) & [_apart(kind, Kind((thing,))) for kind in kinds]
-            if thing not in taken and fits.any():
+                for index in np.flatnonzero(_related(apart)).tolist():
+                    fits[index] |= _apart(kinds[index], Kind((thing,)))
+            if fits.any():
                 adopted[int(np.where(fits, np.abs(apart).sum(axis=1), np.inf).argmin())].append(thing)
         kinds = [kind + Kind(tuple(own)) for kind, own in zip(kinds, adopted, strict=True)]
     return list(kinds)
@@ -130,13 +131,17 @@ def _related(apart: Float[np.ndarray, "*kind look"]) -> Bool[np.ndarray, "*kind"
 
 def _most(kinds: Sequence[Kind], frames: int) -> list[Kind]:
     """The kinds that are seen most; where there are too many, common ones that are most alike are put together."""
-    ranked = sorted(kinds, key=lambda kind: (-kind.frames, -kind.area))
+    ranked = sorted(kinds, key=_rank)
     common = [kind for kind in ranked if kind.frames >= COMMON * frames]
     if len(common) <= MOVING:
         return ranked[:MOVING]
     groups = _grouped(common, list(_looks(common)), t=float(MOVING), criterion="maxclust")
     joined = [Kind(tuple(thing for kind in group for thing in kind.things)) for group in groups]
-    return sorted(joined, key=lambda kind: (-kind.frames, -kind.area))
+    return sorted(joined, key=_rank)
+
+
+def _rank(kind: Kind) -> tuple[float, ...]:
+    return float(-kind.frames), float(-kind.area), *kind.look.tolist()
 
 
 def _looks(kinds: Sequence[Kind]) -> Float[np.ndarray, "kind look"]:

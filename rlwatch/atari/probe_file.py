@@ -27,7 +27,10 @@ _DELTAS = ("screens", "ram", "states")
 
 
 def shipped() -> tuple[str, ...]:
-    """The games whose probe ships with rlwatch."""
+    """The games whose probe ships with rlwatch.
+
+    A probe's metadata say how it was played: `rlwatch record GAME --policy POLICY --seed SEED --steps STEPS`.
+    """
     folder = resources.files("rlwatch.atari") / "probes"
     return tuple(sorted(entry.name.removesuffix(".npz") for entry in folder.iterdir() if entry.name.endswith(".npz")))
 

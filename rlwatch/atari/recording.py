@@ -119,6 +119,7 @@ def record(
     metadata = {
         "policy": who,
         "seed": str(seed),
+        "steps": str(steps),
         "repeat_action_probability": str(repeat_action_probability),
         "ale_py": version("ale-py"),
         "rom_md5": console.rom_md5,

@@ -29,30 +29,29 @@ FAR = 12
 
 @dataclass(frozen=True, eq=False)
 class Thing:
-    """The parts of one track, by screen."""
+    """The parts of one track, by screen, and what `features` says of each."""
 
     parts: Sequence[Part]
+    described: Float[np.ndarray, "part feature"]
 
     @cached_property
     def look(self) -> Float[np.ndarray, " look"]:
         """Doublings of width and height, and red, green and blue from 0 to 1, in the median."""
-        median: Float[np.ndarray, " look"] = np.median([features(part)[2:] for part in self.parts], axis=0)
+        median: Float[np.ndarray, " look"] = np.median(self.described[:, 2:], axis=0)
         return median
 
     @cached_property
     def way(self) -> float:
         """How far its middle goes, beyond where growth on one side would take it, in pixels."""
-        boxes = np.array([part.box for part in self.parts])
         (low, high), (least, most) = (
-            np.percentile(values, (5, 95), axis=0) for values in (boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:])
+            np.percentile(values, (5, 95), axis=0) for values in (self.described[:, :2], 2 ** self.described[:, 2:4])
         )
         return float((high - low - (most - least) / 2).max())
 
     @cached_property
     def travels(self) -> bool:
         """Whether it goes far, and not in one leap as the changing parts of a digit seem to."""
-        middles = np.array([features(part)[:2] for part in self.parts])
-        return self.way >= FAR and bool(2 * np.abs(np.diff(middles, axis=0)).max() <= self.way)
+        return self.way >= FAR and bool(2 * np.abs(np.diff(self.described[:, :2], axis=0)).max() <= self.way)
 
     @property
     def lasts(self) -> bool:
@@ -80,10 +79,11 @@ class _Track(NamedTuple):
     frame: int
 
 
-def features(part: Part) -> Float[np.ndarray, " feature"]:
-    """Centre (x, y) in pixels, doublings of width and height, and red, green and blue from 0 to 1."""
-    x, y, w, h = part.box
-    return np.array([x + w / 2, y + h / 2, np.log2(w), np.log2(h), *part.colour / 255])
+def features(parts: Sequence[Part]) -> Float[np.ndarray, "part 7"]:
+    """Centre (x, y) in pixels, doublings of width and height, and red, green and blue from 0 to 1, of each part."""
+    boxes = np.array([part.box for part in parts], float).reshape(len(parts), 4)
+    colours = np.array([part.colour for part in parts]).reshape(len(parts), 3)
+    return np.hstack([boxes[:, :2] + boxes[:, 2:] / 2, np.log2(boxes[:, 2:]), colours / 255])
 
 
 def follow(
@@ -94,9 +94,9 @@ def follow(
     A part continues the thing whose expected place, size and colour are nearest to it; all parts of a screen are
     assigned together, at least cost (Kuhn 1955, doi 10.1002/nav.3800020109).
     """
-    described = np.array([features(part) for part in parts]).reshape(len(parts), 7)
+    described = features(parts)
     owner = np.array([part.screen for part in parts], int)
-    tracks: list[list[Part]] = []
+    tracks: list[list[int]] = []
     alive: list[_Track] = []
     before = -1
     for screen in range(len(segment)):
@@ -110,10 +110,10 @@ def follow(
             old = alive[continued[place]] if place in continued else None
             number = len(tracks) if old is None else old.number
             tracks += [[]] if old is None else []
-            tracks[number].append(parts[part])
+            tracks[number].append(part)
             seen[number] = _update(old, number, described[part], screen, int(frame[screen]))
         alive = [one for one in alive if one.number not in seen] + list(seen.values())
-    return [Thing(own) for own in tracks]
+    return [Thing([parts[index] for index in own], described[own]) for own in tracks]
 
 
 def _assign(alive: list[_Track], described: np.ndarray, frame: int) -> dict[int, int]:
