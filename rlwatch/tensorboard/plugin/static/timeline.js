@@ -97,8 +97,12 @@ function drawAll(view, data, state) {
 }
 
 function explained(plot, state) {
+  if (!plot.lines.length) return "No object is chosen, or none is known: only the return is drawn.";
   const parts = [`${state.measure} (${wordsOf(state.target).button}): ${MEASURES[state.measure].unit}`];
-  if (state.measure === "lift") parts.push("1 = no preference · band: 95 % interval");
+  if (state.measure === "lift") parts.push("1 = no preference");
+  const averaged = state.mean && plot.runs.length > 1;
+  if (averaged) parts.push(`mean of ${plot.runs.length} runs, as far as all have got · band: their range`);
+  else if (state.measure === "lift") parts.push("band: 95 % interval");
   if (plot.untrained.length) parts.push("dashes: untrained");
   if (plot.returns.some((one) => one.steps.length)) parts.push(`grey: return (${plot.returns[0].tag})`);
   if (plot.runs.length > 1 && !state.mean) parts.push(`line styles: ${plot.runs.join(", ")}`);
