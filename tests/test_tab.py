@@ -1,5 +1,6 @@
 """The RLWATCH tab in a real browser, over a real TensorBoard: timeline, table, findings, strategies."""
 
+import numpy as np
 import pytest
 
 from tests.fixtures.browser import resize, wait
@@ -68,7 +69,7 @@ def test_every_control_of_the_timeline_redraws_it_and_the_note_says_how(tab, sel
     tab.says(".timeline .note", told)
 
 
-def test_runs_are_laid_over_one_another_or_averaged(tab):
+def test_runs_are_laid_over_one_another_or_averaged(tab, board):
     tab.open()
     assert "mean of runs" not in tab.texts(".timeline .toggle")
     tab.click("#others summary")
@@ -79,9 +80,22 @@ def test_runs_are_laid_over_one_another_or_averaged(tab):
     tab.click("#others summary")
     tab.changes(".fill", lambda: tab.click(".timeline .toggle", "mean"))
     width = tab.one("#timeline").size["width"]
-    tab.point("#timeline", 44 + (width - 150) * 0.5, 60)
-    tab.says(".tip", "return")
+    tab.point("#timeline", 44 + (width - 150) * 0.61, 60)
+    lifts = [ball_at(checkpoints(board, run), STEPS[3]) for run in (MAIN, OTHER)]
+    low, high = sorted(lifts)
+    tab.says(".tip", f"ball {sum(lifts) / 2:.1f} [{low:.1f}, {high:.1f}]")
     assert OTHER not in tab.text(".tip")
+
+
+def ball_at(told, step):
+    return float(np.interp(step, [one["step"] for one in told], [one["objects"]["ball"]["lift"] for one in told]))
+
+
+def test_the_return_that_is_drawn_is_a_choice(tab):
+    tab.open()
+    assert "grey: return (rollout/ep_rew_mean)" in tab.text(".timeline .note")
+    tab.choose("#returns", "returns")
+    tab.says(".timeline .note", "grey: return (returns)")
 
 
 def test_another_run_is_a_choice_away_a_real_one_too(tab, board):

@@ -1,6 +1,20 @@
 // The timeline: what each object gets, checkpoint by checkpoint. Pointing reads values, a click goes to a checkpoint.
-import { nearest } from "./curves.js";
-import { brief, button, el, fill, flag, isNumber, percent, segmented, sized, swatch, toggle, whole } from "./dom.js";
+import { fullest, nearest } from "./curves.js";
+import {
+  brief,
+  button,
+  el,
+  fill,
+  flag,
+  isNumber,
+  offer,
+  percent,
+  segmented,
+  sized,
+  swatch,
+  toggle,
+  whole,
+} from "./dom.js";
 import { MEASURES, checkpointAt, coloursOf, shownObjects, sideOf, wordsOf } from "./model.js";
 import { paintChosen, paintPlot } from "./paint.js";
 import { canCompare, isLogarithmic, makePlot } from "./plot.js";
@@ -53,6 +67,7 @@ function measureControls(store, data) {
   const mean = flag(store, "mean", "mean of runs", { title: "One curve: the mean over the runs, with their range" });
   const title = "Lapuschkin et al. 2019, Fig. 2c: dotted, on its own axis of epochs";
   const published = flag(store, "published", "published 2019", { title });
+  const returns = returnPicker(store, data);
   store.on(CONTENT, (state) => {
     measure.press(state.measure);
     log.press(isLogarithmic(state));
@@ -61,7 +76,20 @@ function measureControls(store, data) {
     published.hidden = !canCompare(data, state);
   });
   const heading = el("h2", { textContent: "Timeline" });
-  return el("header", {}, heading, measure.element, log.element, mean, published);
+  return el("header", {}, heading, measure.element, log.element, mean, published, returns);
+}
+
+// Which of the training's returns is drawn, where it logged more than one.
+function returnPicker(store, data) {
+  const select = el("select", { ariaLabel: "return", id: "returns", title: "Which return is drawn" });
+  select.onchange = () => store.set({ returns: select.value });
+  store.on(["data", "run", "returns"], ({ run, returns }) => {
+    const loaded = data.loaded.get(run);
+    const tags = Object.keys(loaded?.returns ?? {});
+    offer(select, tags, tags.includes(returns) ? returns : fullest(loaded));
+    select.hidden = tags.length < 2;
+  });
+  return select;
 }
 
 function legend(store, data) {
