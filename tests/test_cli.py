@@ -31,7 +31,7 @@ def test_explain_prints_one_json_object_a_line_per_checkpoint(folder, tmp_path, 
     assert records[0]["objects"]["ball"]["frames"] == 256
     assert records[1]["q"]["churn"] is not None
     assert records[1]["contrast"]["objects"]["ball"]["lift"] > 0
-    assert {"rlwatch/lift/greedy/ball", "rlwatch/clip/contrast"} <= tags(tmp_path)
+    assert {"rlwatch/lift/greedy/ball", "rlwatch/clip/contrast", "rlwatch/maps", "rlwatch/probe"} <= tags(tmp_path)
 
 
 def test_a_run_goes_on_where_its_log_ends_and_what_cannot_be_read_is_told_at_the_end(folder, tmp_path, capsys):

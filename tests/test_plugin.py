@@ -3,7 +3,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from torch.utils.tensorboard import SummaryWriter
 
+from rlwatch import Watch
 from rlwatch.tensorboard import blobs
 from rlwatch.tensorboard.plugin import page
 from rlwatch.tensorboard.writer import RunWriter
@@ -156,3 +159,28 @@ def test_a_writer_writes_the_probe_once(tmp_path, scene):
     write_run(tmp_path / "run", 3, scene=scene, phases=1)
     (events,) = (tmp_path / "run").iterdir()
     assert events.read_bytes().count(b"rlwatch/probe") == 1
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_watched_training_shows_up_with_the_maps_of_its_clips(shared, tmp_path, scene):
+    """Into an event file of its own, and into the training's SummaryWriter."""
+    layers = torch.nn.Conv2d(4, 4, 8, 4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(1600, 4)
+    network = torch.nn.Sequential(*layers)
+    place = {"writer": SummaryWriter(tmp_path / "run")} if shared else {"logdir": tmp_path / "run"}
+    watch = Watch(lambda frames: network(frames.float() / 255), probe=scene.probe, every=10, **place)
+    watch.returns(0, 7.0)
+    report = watch(10)
+    watch.close()
+    if shared:
+        place["writer"].close()
+    client = served(slow(tmp_path))
+    (checkpoint,) = checkpoints_of(client, "run")
+    assert checkpoint == blobs.rounded(report.as_json())
+    maps = blobs.decode_maps(get(client, "maps", run="run", step="10").data)
+    assert set(maps.levels) == {"greedy", "contrast"}
+    with torch.no_grad():
+        q_values = network(torch.from_numpy(scene.probe.observations()).float() / 255)
+    assert np.allclose(maps.q_values, q_values, rtol=1e-3, atol=1e-5)
+    assert maps.levels["greedy"].any()
+    assert json_of(client, "probe", run="run")["digest"] == scene.probe.digest
+    assert json_of(client, "returns", run="run")["tags"] == {"returns": [[10, 7.0]]}

@@ -1,9 +1,10 @@
 """The RLWATCH tab in a real browser, over a real TensorBoard: timeline, table, findings, strategies."""
 
+import numpy as np
 import pytest
 
 from tests.fixtures.browser import resize, wait
-from tests.fixtures.tab import LAST, MAIN, OTHER, STEPS, checkpoints
+from tests.fixtures.tab import LAST, MAIN, OTHER, STEPS, checkpoints, reds_and_blues
 
 pytestmark = pytest.mark.real
 
@@ -68,7 +69,7 @@ def test_every_control_of_the_timeline_redraws_it_and_the_note_says_how(tab, sel
     tab.says(".timeline .note", told)
 
 
-def test_runs_are_laid_over_one_another_or_averaged(tab):
+def test_runs_are_laid_over_one_another_or_averaged(tab, board):
     tab.open()
     assert "mean of runs" not in tab.texts(".timeline .toggle")
     tab.click("#others summary")
@@ -79,9 +80,22 @@ def test_runs_are_laid_over_one_another_or_averaged(tab):
     tab.click("#others summary")
     tab.changes(".fill", lambda: tab.click(".timeline .toggle", "mean"))
     width = tab.one("#timeline").size["width"]
-    tab.point("#timeline", 44 + (width - 150) * 0.5, 60)
-    tab.says(".tip", "return")
+    tab.point("#timeline", 44 + (width - 150) * 0.61, 60)
+    lifts = [ball_at(checkpoints(board, run), STEPS[3]) for run in (MAIN, OTHER)]
+    low, high = sorted(lifts)
+    tab.says(".tip", f"ball {sum(lifts) / 2:.1f} [{low:.1f}, {high:.1f}]")
     assert OTHER not in tab.text(".tip")
+
+
+def ball_at(told, step):
+    return float(np.interp(step, [one["step"] for one in told], [one["objects"]["ball"]["lift"] for one in told]))
+
+
+def test_the_return_that_is_drawn_is_a_choice(tab):
+    tab.open()
+    assert "grey: return (rollout/ep_rew_mean)" in tab.text(".timeline .note")
+    tab.choose("#returns", "returns")
+    tab.says(".timeline .note", "grey: return (returns)")
 
 
 def test_another_run_is_a_choice_away_a_real_one_too(tab, board):
@@ -92,6 +106,14 @@ def test_another_run_is_a_choice_away_a_real_one_too(tab, board):
     for name, one in checkpoints(board, "real")[-1]["objects"].items():
         assert f"{100 * one['share']:.{int(one['share'] < 0.0995)}f} %" in shown[name]
     assert not tab.all("th.at-effect")
+
+
+def test_a_game_that_nobody_has_mapped_says_so_and_plays_all_the_same(tab):
+    tab.open(run="unmapped")
+    assert "this game has no map of objects" in tab.text(".headline")
+    assert "Nobody has mapped the objects of unheard_of" in tab.text(".card:has(.objects)")
+    assert "only the return" in tab.text(".timeline .note")
+    assert sum(reds_and_blues(tab)) > 0
 
 
 def test_the_table_holds_the_figures_and_sorts_by_each_column(tab, board):

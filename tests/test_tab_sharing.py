@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from rlwatch.tensorboard.plugin.still import write_report
+from rlwatch.tensorboard.writer import RunWriter
 from tests.fixtures.browser import Tab, tensorboard, wait
 from tests.fixtures.synthetic_run import write_run
 from tests.fixtures.tab import FRAMES, HOSTILE, LAST, MAIN, OTHER, STEPS, answer, checkpoints, picture, reds_and_blues
@@ -125,22 +126,27 @@ def test_a_reload_of_tensorboard_brings_what_came_in_and_keeps_to_the_newest(tab
     assert "4/4" in tab.text("#told")
 
 
-def test_an_empty_folder_says_how_to_begin(browser, tmp_path):
-    (tmp_path / "runs").mkdir()
+def test_a_folder_without_data_of_the_tab_says_how_to_begin_and_names_older_runs(browser, tmp_path):
+    older = RunWriter(logdir=tmp_path / "runs" / "older")
+    older.scalars(10, {"rlwatch/lift/greedy/ball": 2.0})
+    older.close()
     with tensorboard(tmp_path / "runs", tmp_path / "log") as address:
+        wait(lambda: answer(address, "runs")["without"])
         told = Tab(browser, address, tmp_path).open().text("main")
     assert "make demo" in told
+    assert "nothing for this tab: older." in told
     assert 'Watch(q_network, probe="breakout", logdir="runs/x")' in told
 
 
 def test_it_works_without_the_data_server_and_under_a_path_prefix(browser, logs, tmp_path):
     flags = ("--load_fast=false", "--path_prefix", "/somewhere/else")
     with tensorboard(logs, tmp_path / "log", *flags) as address:
-        wait(lambda: len(answer(address, "runs")["runs"]) == 5 and len(checkpoints(address)) == len(STEPS), 60)
+        wait(lambda: len(answer(address, "runs")["runs"]) == 6 and len(checkpoints(address)) == len(STEPS), 60)
         tab = Tab(browser, address, tmp_path).open(run=MAIN)
         assert tab.text(".headline").startswith(f"At step {LAST:,}")
         tab.changes("#screen0", lambda: tab.slide("#step", 0))
-    assert tab.faults() == []
+        assert tab.faults() == []
+        browser.get("about:blank")
 
 
 def test_a_report_file_shows_the_same_without_tensorboard(tab, logs, tmp_path):

@@ -43,18 +43,18 @@ function interpolated({ steps, values }, wanted) {
   });
 }
 
-// What the training logged of its returns, or else what it told the monitor; an empty name stands for the fullest one.
+// The tag of a run's returns that holds most; undefined where there is none.
+export function fullest(loaded) {
+  const found = Object.entries(loaded?.returns ?? {});
+  return found.reduce((best, one) => (best && best[1].length >= one[1].length ? best : one), undefined)?.[0];
+}
+
+// What the training logged of its returns, under `tag` or else the fullest one, or else what it told the monitor.
 export function returnsOf(loaded, tag) {
-  const tags = Object.keys(loaded.returns).sort(
-    (one, other) => loaded.returns[other].length - loaded.returns[one].length,
-  );
-  const points = loaded.returns[tags.includes(tag) ? tag : tags[0]] ?? [];
-  if (points.length)
-    return {
-      tag: tags.includes(tag) ? tag : tags[0],
-      steps: points.map(([step]) => step),
-      values: points.map(([, value]) => number(value)),
-    };
+  const chosen = Object.hasOwn(loaded.returns, tag) ? tag : fullest(loaded);
+  const points = loaded.returns[chosen] ?? [];
+  const [steps, values] = [points.map(([step]) => step), points.map(([, value]) => number(value))];
+  if (points.length) return { tag: chosen, steps, values };
   const told = loaded.checkpoints.filter((one) => isNumber(one.returns));
   return { tag: "returns", steps: told.map((one) => one.step), values: told.map((one) => one.returns) };
 }

@@ -20,10 +20,11 @@ export function filmFrames({ store, data, sides }) {
   if (width * height * frames > MOST_PIXELS) {
     throw new Error(`a GIF of ${frames} frames of ${width} × ${height} pixels would be too big: show one side only`);
   }
+  const method = shown[0]?.checkpoint?.method ? ` · ${shown[0].checkpoint.method}` : "";
   const canvas = el("canvas", { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   return Array.from({ length: frames }, (_, frame) => {
-    paper(context, width, height, `frame ${frame + 1}/${frames} · ${probe.situation[frame]}`);
+    paper(context, width, height, `frame ${frame + 1}/${frames} · ${probe.situation[frame]}${method}`);
     shown.forEach((one, side) => drawFilmSide(context, { store, data, side, one, frame }));
     return context.getImageData(0, 0, width, height);
   });
@@ -73,18 +74,18 @@ function drawFilmSide(context, { store, data, side, one, frame }) {
   context.drawImage(screen, left, HEADER);
   const returns = isNumber(one?.checkpoint?.returns) ? ` · return ${one.checkpoint.returns.toFixed(1)}` : "";
   text(context, `${probe.game} · step ${whole(one?.checkpoint?.step ?? 0)}${returns}`, left, 22, "#f4f5f7", 16);
-  const method = one?.checkpoint?.method ? ` · ${one.checkpoint.method}` : "";
-  text(context, `${state.map ? one?.target : wordsOf(target).explains}${method}`, left, 42, "#9aa0ab", 11);
+  text(context, `heat: ${state.map ? one?.target : wordsOf(target).explains}`, left, 42, "#9aa0ab", 12);
   drawFilmScale(context, left, HEADER + screen.height + 6, screen.width, one?.end);
 }
 
 function drawFilmScale(context, left, top, width, end) {
-  const wide = width / 3 / (2 * TOP + 1);
+  const start = left + 0.22 * width;
+  const wide = (0.36 * width) / (2 * TOP + 1);
   for (let level = -TOP; level <= TOP; level++) {
     context.fillStyle = `rgb(${heatColour(level, [40, 40, 40]).join(",")})`;
-    context.fillRect(Math.round(left + width / 3 + (level + TOP) * wide), top, Math.ceil(wide), 9);
+    context.fillRect(Math.round(start + (level + TOP) * wide), top, Math.ceil(wide), 9);
   }
   if (!isNumber(end)) return;
-  text(context, `−${+end.toPrecision(3)} Q`, left + width / 3 - 6, top + 9, "#f4f5f7", 11, "right");
-  text(context, `+${+end.toPrecision(3)} Q per pixel`, left + (2 * width) / 3 + 6, top + 9, "#f4f5f7", 11);
+  text(context, `−${+end.toPrecision(3)}`, start - 6, top + 9, "#f4f5f7", 11, "right");
+  text(context, `+${+end.toPrecision(3)} Q per pixel`, start + 0.36 * width + 6, top + 9, "#f4f5f7", 11);
 }

@@ -126,12 +126,17 @@ function warming(loaded) {
     : "This run is warming up: its first checkpoint has not been written yet.";
 }
 
+function untrainedOrChance(checkpoint, target) {
+  return checkpoint.untrained?.[target] ? "an untrained network" : "chance";
+}
+
 function restsOn(checkpoint, target, colours) {
   const objects = objectsAt(checkpoint, target);
   const looked = Object.keys(objects).filter((name) => isLookedAt(checkpoint, target, name));
   looked.sort((one, other) => objects[other].lift - objects[one].lift);
   if (!Object.keys(objects).length) return ["places that nobody has named: this game has no map of objects."];
-  if (!looked.length) return ["nothing in particular: no object stands above an untrained network."];
+  if (!looked.length)
+    return [`nothing in particular: no object stands clearly above ${untrainedOrChance(checkpoint, target)}.`];
   const parts = looked
     .slice(0, 4)
     .map((name) => el("b", {}, swatch(colours[name]), `${name} ${brief(objects[name].lift)}×`));

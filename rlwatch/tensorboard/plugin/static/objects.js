@@ -60,7 +60,7 @@ export function objectTable({ store, data }) {
     const { checkpoints = [], probe } = data.loaded.get(side.run) ?? {};
     const columns = COLUMNS.filter((one) => !one.causal || has(checkpoints, "causal"));
     const rows = sorted(rowsOf(checkpoint, state.target, namesOf(data, side.run)), state.sort);
-    fill(head, ...columns.map((one) => headCell(one, state.sort, (sort) => store.set({ sort }))));
+    fill(head, ...(rows.length ? columns : []).map((one) => headCell(one, state.sort, (sort) => store.set({ sort }))));
     fill(body, ...rows.map((row) => tableRow(row, columns, { state, store, data, checkpoints })));
     empty.textContent = rows.length ? "" : noObjects(probe, checkpoint);
   });

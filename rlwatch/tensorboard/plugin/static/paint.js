@@ -1,6 +1,7 @@
 // The timeline on its canvases: one for what stays, one above it for the chosen checkpoint and the pointer.
 import { nearest } from "./curves.js";
 import { percent, short } from "./dom.js";
+import { LONGEST_NAME } from "./plot.js";
 
 const INK = "#e8eaed";
 const FAINT = "#9aa0ab";
@@ -175,7 +176,8 @@ function paintNames(context, { lines, y, box }) {
   labels.reverse().forEach((one) => (most = (one.place = Math.min(one.place, most)) - 13));
   labels.forEach(({ name, colour, place }) => {
     context.font = `600 ${FONT}`;
-    write(context, name, box.right + 38, place, "left", colour);
+    const fitting = name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}…` : name;
+    write(context, fitting, box.right + 38, place, "left", colour);
     context.font = FONT;
   });
 }

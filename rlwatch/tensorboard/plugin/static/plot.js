@@ -6,6 +6,8 @@ import { allOf, coloursOf, shownObjects } from "./model.js";
 import { EPOCHS, PUBLISHED } from "./published.js";
 
 const MARGINS = { left: 44, right: 106, top: 34, bottom: 34 };
+const LETTER = 7; // pixels
+export const LONGEST_NAME = 16;
 const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
 
 export function makePlot(data, state, width, height) {
@@ -86,7 +88,12 @@ function publishedLines(names, colours) {
 }
 
 function axesOf({ lines, untrained, returns, published, isLog }, width, height) {
-  const box = { left: MARGINS.left, right: width - MARGINS.right, top: MARGINS.top, bottom: height - MARGINS.bottom };
+  const box = {
+    left: MARGINS.left,
+    right: width - roomForNames(lines),
+    top: MARGINS.top,
+    bottom: height - MARGINS.bottom,
+  };
   const bounds = lines.filter((one) => one.main && one.high).flatMap((one) => [...one.low, ...one.high]);
   const levels = [...untrained.map((one) => one.value), ...published.flatMap((one) => one.values)];
   const [low, high] = extent([...lines.flatMap((one) => one.values), ...bounds, ...levels], isLog);
@@ -103,6 +110,12 @@ function axesOf({ lines, untrained, returns, published, isLog }, width, height) 
     r: returns.some((one) => one.steps.length) ? linear(least, most, box.bottom, box.top) : null,
     epochs: linear(0, EPOCHS, box.left, box.right),
   };
+}
+
+// Beside the plot stand the axis of the return and the names of the curves.
+function roomForNames(lines) {
+  const longest = Math.max(...lines.map((one) => Math.min(one.name.length, LONGEST_NAME)), 0);
+  return Math.max(MARGINS.right, 44 + LETTER * longest);
 }
 
 // Onsets stand on their object's curve, births of strategies and alarms at the top.

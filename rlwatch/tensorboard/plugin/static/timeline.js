@@ -1,6 +1,20 @@
 // The timeline: what each object gets, checkpoint by checkpoint. Pointing reads values, a click goes to a checkpoint.
-import { nearest } from "./curves.js";
-import { brief, button, el, fill, flag, isNumber, percent, segmented, sized, swatch, toggle, whole } from "./dom.js";
+import { fullest, nearest } from "./curves.js";
+import {
+  brief,
+  button,
+  el,
+  fill,
+  flag,
+  isNumber,
+  offer,
+  percent,
+  segmented,
+  sized,
+  swatch,
+  toggle,
+  whole,
+} from "./dom.js";
 import { MEASURES, checkpointAt, coloursOf, shownObjects, sideOf, wordsOf } from "./model.js";
 import { paintChosen, paintPlot } from "./paint.js";
 import { canCompare, isLogarithmic, makePlot } from "./plot.js";
@@ -53,6 +67,7 @@ function measureControls(store, data) {
   const mean = flag(store, "mean", "mean of runs", { title: "One curve: the mean over the runs, with their range" });
   const title = "Lapuschkin et al. 2019, Fig. 2c: dotted, on its own axis of epochs";
   const published = flag(store, "published", "published 2019", { title });
+  const returns = returnPicker(store, data);
   store.on(CONTENT, (state) => {
     measure.press(state.measure);
     log.press(isLogarithmic(state));
@@ -61,7 +76,20 @@ function measureControls(store, data) {
     published.hidden = !canCompare(data, state);
   });
   const heading = el("h2", { textContent: "Timeline" });
-  return el("header", {}, heading, measure.element, log.element, mean, published);
+  return el("header", {}, heading, measure.element, log.element, mean, published, returns);
+}
+
+// Which of the training's returns is drawn, where it logged more than one.
+function returnPicker(store, data) {
+  const select = el("select", { ariaLabel: "return", id: "returns", title: "Which return is drawn" });
+  select.onchange = () => store.set({ returns: select.value });
+  store.on(["data", "run", "returns"], ({ run, returns }) => {
+    const loaded = data.loaded.get(run);
+    const tags = Object.keys(loaded?.returns ?? {});
+    offer(select, tags, tags.includes(returns) ? returns : fullest(loaded));
+    select.hidden = tags.length < 2;
+  });
+  return select;
 }
 
 function legend(store, data) {
@@ -97,8 +125,12 @@ function drawAll(view, data, state) {
 }
 
 function explained(plot, state) {
+  if (!plot.lines.length) return "No object is chosen, or none is known: only the return is drawn.";
   const parts = [`${state.measure} (${wordsOf(state.target).button}): ${MEASURES[state.measure].unit}`];
-  if (state.measure === "lift") parts.push("1 = no preference · band: 95 % interval");
+  if (state.measure === "lift") parts.push("1 = no preference");
+  const averaged = state.mean && plot.runs.length > 1;
+  if (averaged) parts.push(`mean of ${plot.runs.length} runs, as far as all have got · band: their range`);
+  else if (state.measure === "lift") parts.push("band: 95 % interval");
   if (plot.untrained.length) parts.push("dashes: untrained");
   if (plot.returns.some((one) => one.steps.length)) parts.push(`grey: return (${plot.returns[0].tag})`);
   if (plot.runs.length > 1 && !state.mean) parts.push(`line styles: ${plot.runs.join(", ")}`);
