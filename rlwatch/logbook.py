@@ -35,7 +35,10 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """What is written of one checkpoint; `objects` are those that the dashboard is laid out for, at the first page."""
+    """What is written of one checkpoint; without clips, what has been added to it.
+
+    `objects` are those that the dashboard is laid out for, at the first page.
+    """
 
     report: Report
     clips: Mapping[str, bytes] = field(default_factory=dict)
@@ -175,6 +178,9 @@ def write(writer: RunWriter, page: Page) -> None:
 
     Raises: OSError when the disk is full or the file is gone.
     """
+    if not page.clips:
+        writer.completion(page.report)
+        return
     began = time.perf_counter()
     if page.objects:
         writer.layout(list(page.objects))

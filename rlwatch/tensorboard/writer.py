@@ -66,6 +66,17 @@ class RunWriter:
         self.tab(report, blobs)
         self.flush()
 
+    def completion(self, report: Report) -> None:
+        """Adds the checks on the maps of a checkpoint that is written already, and puts them on disk.
+
+        Raises: OSError as `flush` does.
+        """
+        known = "rlwatch/validity/", "rlwatch/cost/validity"
+        self.scalars(report.step, {tag: value for tag, value in report.scalars().items() if tag.startswith(known)})
+        self.findings(report.step, report.markdown())
+        self.tab(report)
+        self.flush()
+
     def scalars(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         """Adds one number per tag; NaN and infinity are left out: a gap in the curve, and not a 0."""
         finite = {tag: float(value) for tag, value in values.items() if math.isfinite(value)}
