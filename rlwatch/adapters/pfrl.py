@@ -51,9 +51,10 @@ def q_network(agent: Any) -> nn.Module:
 
 def observe_of(agent: Any) -> Observe:
     """From the probe's frames to what the agent makes of its environment's."""
+    batch_states, device, phi = agent.batch_states, agent.device, agent.phi
 
     def observe(frames: Tensor) -> Tensor:
-        batch: Tensor = agent.batch_states(list(frames.cpu().numpy()), agent.device, agent.phi)
+        batch: Tensor = batch_states(list(frames.cpu().numpy()), device, phi)
         return batch
 
     return observe

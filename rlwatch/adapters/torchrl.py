@@ -15,8 +15,11 @@ from torchrl.envs.transforms import ObservationNorm, VecNorm, VecNormV2
 from torchrl.modules import DistributionalDQNnet, QValueActor
 
 from rlwatch.adapters.common import finishing
+from rlwatch.attribution.inputs import Observe, View
 from rlwatch.unwrap import Read
 from rlwatch.watch import Watch
+
+NORMS = (ObservationNorm, VecNorm, VecNormV2)
 
 
 @contextmanager
@@ -59,9 +62,10 @@ def q_network(actor: Any, env: Any = None) -> nn.Module:
     key, table = q_actor.in_keys[0], q_actor.module[-1].action_value_key
     distributional = isinstance(q_actor.module[-2], DistributionalDQNnet)
     steps = len(q_actor.module) - 1 - distributional
+    observe = _observe(env, key)
 
     def read(network: Any, frames: Tensor) -> Tensor:
-        observed = TensorDict({key: _observation(env, key, frames)}, [len(frames)])
+        observed = TensorDict({key: observe(frames)}, [len(frames)])
         for module in network.module[:steps]:
             observed = module(observed)
         said: Tensor = observed[table]
@@ -70,19 +74,23 @@ def q_network(actor: Any, env: Any = None) -> nn.Module:
     return Read(q_actor, read)
 
 
-def _observation(env: Any, key: Any, frames: Tensor) -> Tensor:
-    """What the environment makes of the probe's frames, by the statistics that it has now."""
+def _observe(env: Any, key: Any) -> Observe:
+    """What the environment makes of the probe's frames, by the statistics that it has at the time."""
     if env is not None and env.observation_spec[key].dtype == torch.uint8:
-        return frames
-    observation = frames.float() / 255
-    for transform in getattr(env, "transform", None) or () if isinstance(env, TransformedEnv) else ():
-        if key not in transform.in_keys:
-            continue
-        if isinstance(transform, ObservationNorm):
-            observation = transform._apply_transform(observation)  # noqa: SLF001 - without a TensorDict
-        elif isinstance(transform, (VecNorm, VecNormV2)):
-            observation = (observation - transform.loc[key]) / transform.scale[key]
-    return observation
+        return View("uint8", None, False)
+    transforms = list(env.transform) if isinstance(env, TransformedEnv) else []
+    norms = [one for one in transforms if isinstance(one, NORMS) and key in one.in_keys]
+
+    def observe(frames: Tensor) -> Tensor:
+        observation = frames.float() / 255
+        for norm in norms:
+            if isinstance(norm, ObservationNorm):
+                observation = norm._apply_transform(observation)  # noqa: SLF001 - without a TensorDict
+            else:
+                observation = (observation - norm.loc[key]) / norm.scale[key]
+        return observation
+
+    return observe
 
 
 def _tell_return(watch: Watch, batch: Any, step: int) -> None:

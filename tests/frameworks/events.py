@@ -6,11 +6,12 @@ from dataclasses import replace
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlwatch import Probe
+from rlwatch.travel import pack, unpack
 
 OBJECTS = {"Breakout": ("ball", "paddle", "bricks"), "Pong": ("ball", "player", "enemy")}
 
 
-def small(game, segments=4):
+def small(game, segments=2):
     """The first segments of a probe that ships."""
     probe = Probe.load(game)
     kept = probe.segment < segments
@@ -20,6 +21,11 @@ def small(game, segments=4):
         situations=probe.situations[:segments],
         **{name: getattr(probe, name)[kept] for name in columns},
     )
+
+
+def travelled(value):
+    """What another process gets to see of it."""
+    return unpack(*pack(value))
 
 
 def read(folder):

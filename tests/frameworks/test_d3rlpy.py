@@ -8,7 +8,7 @@ import torch
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation, RecordEpisodeStatistics
 
 from rlwatch.adapters.d3rlpy import observe_of, q_network, watched
-from tests.frameworks.events import check_run, small
+from tests.frameworks.events import check_run, small, travelled
 
 gymnasium.register_envs(ale_py)
 FACTORIES = {
@@ -58,6 +58,8 @@ def test_the_q_values_are_the_algorithms_own(name, critics):
     algorithm.build_with_env(breakout())
     frames = small("breakout").observations()[:4]
     q_values = q_network(algorithm)(observe_of(algorithm)(torch.from_numpy(frames)))
+    network, observe = travelled((q_network(algorithm), observe_of(algorithm)))
+    assert torch.equal(network(observe(torch.from_numpy(frames))), q_values)
     for action in range(4):
         expected = algorithm.predict_value(frames, torch.full((4,), action).numpy())
         assert torch.allclose(q_values[:, action], torch.from_numpy(expected), atol=1e-6)

@@ -9,8 +9,8 @@ import torch
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation, RecordEpisodeStatistics
 from pfrl.experiments import train_agent
 
-from rlwatch.adapters.pfrl import q_network, watched
-from tests.frameworks.events import check_run, small
+from rlwatch.adapters.pfrl import observe_of, q_network, watched
+from tests.frameworks.events import check_run, small, travelled
 
 gymnasium.register_envs(ale_py)
 HEADS = {
@@ -65,6 +65,8 @@ def test_the_q_values_are_the_agents_own(name):
     frames = small("breakout").observations()[:4]
     batch = learner.batch_states(list(frames), learner.device, learner.phi)
     assert torch.equal(q_network(learner)(batch), learner.model(batch).q_values)
+    network, observe = travelled((q_network(learner), observe_of(learner)))
+    assert torch.equal(network(observe(torch.from_numpy(frames))), learner.model(batch).q_values)
 
 
 def test_another_game_is_refused_at_the_first_step(tmp_path):

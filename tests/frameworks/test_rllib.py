@@ -11,7 +11,7 @@ from ray.rllib.env.wrappers.atari_wrappers import wrap_atari_for_new_api_stack
 from ray.tune import register_env
 
 from rlwatch.adapters.rllib import normalised, q_network, watch_callback
-from tests.frameworks.events import check_run, small
+from tests.frameworks.events import check_run, small, travelled
 
 gymnasium.register_envs(ale_py)
 
@@ -65,6 +65,7 @@ def test_a_training_is_watched_in_the_algorithms_folder(training):
     frames = torch.from_numpy(small("breakout").observations()[:4])
     expected = module.compute_q_values({"obs": normalised(frames)})["qf_preds"]
     assert torch.equal(q_network(module)(frames), expected)
+    assert torch.equal(travelled(q_network(module))(frames), expected)
     algorithm.stop()
     assert steps[0] == 0
 

@@ -29,10 +29,10 @@ def model(kind=DQN, env=None, **settings):
     return kind("CnnPolicy", env or atari(), **(tiny | settings))
 
 
-@pytest.mark.parametrize("kind", [DQN, QRDQN])
-def test_a_training_is_watched_in_its_own_tensorboard_log(tmp_path, kind):
+@pytest.mark.parametrize(("kind", "probe"), [(DQN, None), (QRDQN, small("breakout"))])
+def test_a_training_is_watched_in_its_own_tensorboard_log(tmp_path, kind, probe):
     learner = model(kind, tensorboard_log=tmp_path)
-    callback = WatchCallback(every=150)
+    callback = WatchCallback(probe, every=150)
     learner.learn(STEPS, callback=callback, log_interval=1)
     (run,) = tmp_path.iterdir()
     assert len(list(run.iterdir())) == 1
@@ -68,6 +68,14 @@ def test_a_training_without_tensorboard_logs_beside_its_logger_and_says_so(monke
 def test_what_cannot_be_watched_is_refused_before_training(tmp_path, learner, settings, remedy):
     with pytest.raises((TypeError, ValueError), match=remedy):
         learner().learn(16, callback=WatchCallback(logdir=tmp_path, **settings))
+
+
+@pytest.mark.parametrize("kind", [DQN, QRDQN])
+def test_a_training_is_watched_from_a_process_of_its_own(tmp_path, kind):
+    learner = model(kind, tensorboard_log=tmp_path)
+    learner.learn(STEPS, callback=WatchCallback(small("breakout"), every=150, where="process"))
+    (run,) = tmp_path.iterdir()
+    check_run(run, last=STEPS)
 
 
 def ended(folder, *, watched):

@@ -18,7 +18,7 @@ from tianshou.utils import TensorboardLogger
 from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch.adapters.tianshou import q_network, watched
-from tests.frameworks.events import check_run, read, small
+from tests.frameworks.events import check_run, read, small, travelled
 
 gymnasium.register_envs(ale_py)
 SHAPE = {"c": 4, "h": 84, "w": 84}
@@ -77,4 +77,5 @@ def test_the_q_values_are_the_policys_own(name):
     frames = torch.from_numpy(small("breakout").observations()[:4]).float()
     said, _ = policy.model(frames)
     assert torch.equal(q_network(policy)(frames), policy.compute_q_value(said, None))
+    assert torch.equal(travelled(q_network(policy))(frames), q_network(policy)(frames))
     assert np.isfinite(q_network(policy)(frames).detach()).all()

@@ -31,7 +31,7 @@ from torchrl.trainers import ReplayBufferTrainer, Trainer, UpdateWeights
 
 from rlwatch import Watch
 from rlwatch.adapters.torchrl import q_network, watched
-from tests.frameworks.events import check_run, small
+from tests.frameworks.events import check_run, small, travelled
 
 gymnasium.register_envs(ale_py)
 NORMS = {
@@ -127,6 +127,7 @@ def test_the_q_values_are_the_actors_own_on_what_the_environment_shows_it(norm):
     expected = policy(TensorDict({"pixels": env.transform[4:-2](TensorDict({"pixels": frames}, [1]))["pixels"]}, [1]))
     del rollout
     assert torch.allclose(q_network(policy, env)(raw), expected["action_value"], atol=1e-6)
+    assert torch.equal(travelled(q_network(policy, env))(raw), q_network(policy, env)(raw))
 
 
 class Atoms(torch.nn.Module):
