@@ -64,6 +64,11 @@ def test_a_figure_of_several_colours_stays_one_part():
     assert boxes(screens) == [[(8 * i, 100, 8, 8)] for i in range(10)]
 
 
+def test_a_line_that_changes_over_most_of_its_width_belongs_to_nothing():
+    screens = [drawn((0, 100, 160, 1 + i % 3, i + 20), (8 * i, 90, 8, 30, 90)) for i in range(10)]
+    assert all(box[0] == 8 * i and box[2] == 8 for i, found in enumerate(boxes(screens)) for box in found)
+
+
 def test_a_part_holds_its_pixels_and_their_mean_colour():
     screen = drawn((10, 20, 4, 2, 40), (10, 22, 2, 2, 100))
     scenery = foreground.scenes(np.stack([screen, PLATE, PLATE]), PLATE)

@@ -19,6 +19,8 @@ TOUCHED = 0.08
 """Part of its rim that, on average, may stand out beside what stands still: more, and it is the core of something."""
 OFTEN = 0.05
 """Part of the screens, at least, in which a look must be seen alone to be cut from what it touches."""
+LINE = 0.6
+"""Part of a line that may differ from the plate: what differs more is a line of water or sky, and no thing's."""
 SMALLEST = 2
 """Pixels of a part at least: what is smaller is a stray."""
 
@@ -161,6 +163,7 @@ def _labelled(screen: np.ndarray, plate: np.ndarray, standing: _Standing) -> tup
     there[0] = False
     standing_there = there[standing.labels]
     rest = screen != np.where(standing_there, standing.colour, plate)
+    rest[rest.mean(axis=1) > LINE] = False
     return np.where(standing_there & holds, standing.labels, 0), _connected(rest)
 
 
