@@ -155,7 +155,7 @@ def test_a_folder_without_data_of_the_tab_is_refused(tmp_path, capsys):
 
 
 def test_the_command_says_what_it_wrote_and_what_it_left_out(logdir, tmp_path, capsys):
-    out = tmp_path / "report.html"
+    out = tmp_path / "new" / "report.html"
     assert cli.main(["report", str(logdir / "first"), "--out", str(out), "--checkpoints", "3"]) == 0
     told = capsys.readouterr()
     assert "report.html: " in told.out

@@ -80,12 +80,26 @@ def test_the_address_holds_the_whole_view(tab):
     assert tab.text("tr.chosen").startswith("paddle")
 
 
-def test_an_address_that_makes_no_sense_opens_the_page_as_it_is(tab):
-    tab.open(
-        run="no such run", target="nonsense", frame=10**9, step="x", shown="5", others='[{"a": 1}]', sort="__proto__"
-    )
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"run": "no such run", "target": "nonsense", "frame": 10**9, "step": "x", "shown": "5", "sort": "__proto__"},
+        {"others": '[{"a": 1}]', "frame": -5, "measure": "constructor", "sign": "x", "scale": "5", "__proto__": "{}"},
+        {
+            "compare": True,
+            "run2": "none",
+            "target2": "constructor",
+            "step2": 10**12,
+            "map": "<b>",
+            "object": "toString",
+        },
+    ],
+)
+def test_an_address_that_makes_no_sense_opens_the_page_as_it_is(tab, nonsense):
+    tab.open(**nonsense)
     tab.says(".headline", f"At step {LAST:,}")
-    tab.says("footer .told", "frame 48/48")
+    tab.says("footer .told", "/48 · ")
+    assert tab.text("tbody tr")
 
 
 def test_a_name_with_markup_is_shown_and_not_obeyed(tab):

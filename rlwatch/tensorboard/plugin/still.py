@@ -47,6 +47,7 @@ def write_report(folder: Path, out: Path, *, checkpoints: int = 60) -> list[str]
     }
     for kind in ("probe", "frames", "checkpoints", "returns", "maps"):
         data[kind] = {named[run]: answers[kind] for run, (answers, _) in parts.items() if kind in answers}
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page.single_file(f"rlwatch: {folder.resolve().name}", data), encoding="utf-8")
     return notes
 

@@ -72,17 +72,17 @@ class Store:
         return [
             {
                 "run": run,
-                "checkpoints": len(self._keys(context, experiment, run, MAPS)),
+                "checkpoints": len(self._keys(context, experiment, run, MAPS, maps)),
                 "game": self._game(context, experiment, run),
             }
-            for run in sorted(self._listed(context, experiment))
+            for run, maps in sorted(self._listed(context, experiment).items())
         ]
 
     def without(self, context: RequestContext, experiment: str) -> list[str]:
         """Runs that rlwatch watched but that hold nothing for the tab, as older versions left them."""
         listed = self.data.list_scalars(context, experiment_id=experiment, plugin_name="scalars")
         watched = {run for run, tags in listed.items() if any(tag.startswith("rlwatch/") for tag in tags)}
-        return sorted(watched - self._listed(context, experiment))
+        return sorted(watched - self._listed(context, experiment).keys())
 
     def probe(self, context: RequestContext, experiment: str, run: str) -> bytes:
         """The words of the run's probe, as JSON."""
@@ -140,11 +140,12 @@ class Store:
             raise UnreadableError(f"step {step}: {error}") from error
         return data
 
-    def _listed(self, context: RequestContext, experiment: str) -> set[str]:
-        """Runs with data of the tab."""
+    def _listed(self, context: RequestContext, experiment: str) -> dict[str, dict[str, Any]]:
+        """Runs with data of the tab, each with what the provider tells of its maps."""
         told = {"experiment_id": experiment, "plugin_name": PLUGIN}
         reports = self.data.list_tensors(context, run_tag_filter=_only(tags=[REPORT]), **told)
-        return {*reports, *self.data.list_blob_sequences(context, run_tag_filter=_only(tags=[MAPS]), **told)}
+        maps = self.data.list_blob_sequences(context, run_tag_filter=_only(tags=[MAPS]), **told)
+        return {run: maps.get(run, {}) for run in {*reports, *maps}}
 
     def _game(self, context: RequestContext, experiment: str, run: str) -> str | None:
         try:
@@ -169,10 +170,13 @@ class Store:
 
         return self.cache.get(("probe", experiment, run), newest, read), newest
 
-    def _keys(self, context: RequestContext, experiment: str, run: str, tag: str) -> Mapping[int, tuple[str, ...]]:
-        """The keys of a tag's blobs, by step."""
+    def _keys(
+        self, context: RequestContext, experiment: str, run: str, tag: str, listed: Mapping[str, Any] | None = None
+    ) -> Mapping[int, tuple[str, ...]]:
+        """The keys of a tag's blobs, by step; `listed` is what the provider tells of the run's tags, where known."""
         told = {"experiment_id": experiment, "plugin_name": PLUGIN, "run_tag_filter": _only([run], [tag])}
-        listed = self.data.list_blob_sequences(context, **told).get(run, {})
+        if listed is None:
+            listed = self.data.list_blob_sequences(context, **told).get(run, {})
         if tag not in listed:
             return {}
 

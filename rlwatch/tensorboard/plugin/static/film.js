@@ -1,7 +1,7 @@
 // The clip as pictures: what the player shows, with the words that a picture needs once it has left the page.
 import { TOP, heatAt } from "./decode.js";
 import { el, isNumber, whole } from "./dom.js";
-import { OUTLINES, coloursOf, sideOf, wordsOf } from "./model.js";
+import { OUTLINES, coloursOf, outlined, sideOf, wordsOf } from "./model.js";
 import { heatColour, heatTable, packed, paintOutlines, paintScreen, screenOf, shadesOf } from "./screen.js";
 
 const ZOOM = 2;
@@ -68,9 +68,7 @@ function drawFilmSide(context, { store, data, side, one, frame }) {
   const screen = el("canvas", { width: ZOOM * probe.width, height: ZOOM * probe.height });
   const heat = heatAt(one?.levels, one?.maps?.shape, one?.end / one?.unit, frame);
   const image = paintScreen(screen, screenOf(probe, frames, frame), heat, state.sign);
-  const all = probe.boxes[frame] ?? {};
-  const boxes = state.object ? { [state.object]: all[state.object] ?? [] } : all;
-  paintOutlines(screen, image, boxes, coloursOf(data, run), probe);
+  paintOutlines(screen, image, outlined(probe, frame, state.object), coloursOf(data, run), probe);
   context.drawImage(screen, left, HEADER);
   const returns = isNumber(one?.checkpoint?.returns) ? ` · return ${one.checkpoint.returns.toFixed(1)}` : "";
   text(context, `${probe.game} · step ${whole(one?.checkpoint?.step ?? 0)}${returns}`, left, 22, "#f4f5f7", 16);

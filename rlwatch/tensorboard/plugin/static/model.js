@@ -70,7 +70,7 @@ export const MEASURES = {
 
 export function wordsOf(target) {
   const words = { button: target, title: `Target ${target}`, rests: `${target} rests on`, explains: target };
-  return TARGETS[target] ?? { ...words, red: "speaks for", blue: "speaks against" };
+  return Object.hasOwn(TARGETS, target) ? TARGETS[target] : { ...words, red: "speaks for", blue: "speaks against" };
 }
 
 export function sideOf(state, side) {
@@ -133,11 +133,18 @@ export function coloursOf(data, run) {
   return coloursOfProbe.get(probe);
 }
 
+// The boxes to outline in a frame: of all objects, or of the one that was singled out.
+export function outlined(probe, frame, object) {
+  const all = probe.boxes[frame] ?? {};
+  if (!object) return all;
+  return Object.hasOwn(all, object) ? { [object]: all[object] } : {};
+}
+
 // The objects to draw: those that were asked for, or those that were ever looked at most, and always the one in focus.
 export function shownObjects(data, state, most = 4) {
   const { checkpoints = [] } = data.loaded.get(state.run) ?? {};
   const names = namesOf(data, state.run);
-  if (Array.isArray(state.shown)) return names.filter((name) => state.shown.includes(name) || name === state.object);
+  if (state.shown) return names.filter((name) => state.shown.includes(name) || name === state.object);
   const ranked = rankedObjects(checkpoints, state.target, names);
   return names.filter((name) => ranked.slice(0, most).includes(name) || name === state.object);
 }

@@ -83,7 +83,7 @@ function returnLines(data, state, runs) {
 }
 
 function publishedLines(names, colours) {
-  const known = names.filter((name) => name in PUBLISHED);
+  const known = names.filter((name) => Object.hasOwn(PUBLISHED, name));
   return known.map((name) => ({ name, colour: colours[name], values: PUBLISHED[name] }));
 }
 

@@ -1,7 +1,7 @@
 // One side of the player: a checkpoint's heat on the screen, its four stacked frames, Q-values and colour scale.
 import { TOP, heatAt } from "./decode.js";
 import { el, fill, fitted, isNumber, percent, whole } from "./dom.js";
-import { checkpointAt, coloursOf, measuredAt, sideOf, wordsOf } from "./model.js";
+import { checkpointAt, coloursOf, measuredAt, outlined, sideOf, wordsOf } from "./model.js";
 import { actionBars } from "./actions.js";
 import { heatColour, objectsBelow, paintOutlines, paintScreen, screenOf } from "./screen.js";
 import { loadMaps } from "./source.js";
@@ -93,9 +93,7 @@ function drawMain(view, state, colours, { probe, frames, frame }) {
   view.screen.style.aspectRatio = `${probe.width} / ${probe.height}`;
   if (!fitted(view.screen).width) return;
   const image = paintScreen(view.screen, screenOf(probe, frames, frame), heatOf(view.shown, frame), state.sign);
-  const all = probe.boxes[frame] ?? {};
-  const boxes = state.object ? { [state.object]: all[state.object] ?? [] } : all;
-  paintOutlines(view.screen, image, boxes, colours, probe);
+  paintOutlines(view.screen, image, outlined(probe, frame, state.object), colours, probe);
 }
 
 function drawStack(view, state, { probe, frames, frame }) {

@@ -52,31 +52,42 @@ function toHash(state) {
   return query.toString();
 }
 
-// Only keys and types that are known come back: an address is written by anyone.
+const isNames = (value) => Array.isArray(value) && value.every((one) => typeof one === "string");
+const isStep = (value) => value === null || Number.isFinite(value);
+const oneOf =
+  (...words) =>
+  (value) =>
+    words.includes(value);
+const ALLOWED = {
+  others: isNames,
+  step: isStep,
+  step2: isStep,
+  frame: (value) => value === null || (Number.isInteger(value) && value >= 0),
+  measure: oneOf("lift", "share", "relevance"),
+  scale: oneOf("log", "linear"),
+  shown: (value) => value === null || isNames(value),
+  sign: oneOf("all", "positive", "negative", "none"),
+};
+
+// Only keys and values that make sense come back: an address is written by anyone.
 export function fromHash(hash) {
-  const found = {};
-  for (const [key, text] of new URLSearchParams(hash.replace(/^#/, ""))) {
-    const value = key in INITIAL ? parsed(text, INITIAL[key]) : undefined;
-    if (value !== undefined) found[key] = value;
-  }
-  return found;
+  const query = [...new URLSearchParams(hash.replace(/^#/, ""))].filter(([key]) => Object.hasOwn(INITIAL, key));
+  return Object.fromEntries(
+    query.map(([key, text]) => [key, parsed(key, text)]).filter(([key, value]) => fits(key, value)),
+  );
 }
 
-function parsed(text, initial) {
-  if (typeof initial === "string") return text;
+function parsed(key, text) {
+  if (typeof INITIAL[key] === "string") return text;
   try {
-    const value = JSON.parse(text);
-    return fits(value, initial) ? value : undefined;
+    return JSON.parse(text);
   } catch {
     return undefined;
   }
 }
 
-function fits(value, initial) {
-  const names = Array.isArray(value) && value.every((one) => typeof one === "string");
-  if (initial === null) return value === null || names || Number.isFinite(value);
-  if (Array.isArray(initial)) return names;
-  return typeof value === typeof initial;
+function fits(key, value) {
+  return ALLOWED[key] ? ALLOWED[key](value) : typeof value === typeof INITIAL[key];
 }
 
 // An address of its own, spelled out: a page with a <base> would take a bare "#…" for another page's.
