@@ -1,4 +1,4 @@
-"""`rlwatch record | explain | report | probe | doctor`: what the monitor does, without a training."""
+"""`rlwatch record | explain | report | compare | probe | doctor`: what the monitor does, without a training."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from rlwatch.commands import compare
 from rlwatch.report import COLUMNS, MEANINGS, Report
 
 DESCRIPTION = """\
@@ -17,6 +18,7 @@ See what a DQN looks at while it trains.
   rlwatch explain runs/breakout/checkpoints            what each saved network looks at, as a table
   rlwatch explain model.pt --probe pong --json         one JSON object a line per checkpoint
   rlwatch report runs/breakout --out report.html       the RLWATCH tab of a run as one file, to look at or to send
+  rlwatch compare runs/*                               several seeds and variants on one page
   rlwatch record ms_pacman --out ms_pacman.npz         play a game and keep the frames to ask about
   rlwatch probe breakout --png sheet.png               what is in a probe, as numbers and as a picture
   rlwatch doctor                                       what works on this machine, and what to do where it does not
@@ -44,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_explain(commands)
     _add_report(commands)
+    compare.add(commands)
     _add_record(commands)
     _add_probe(commands)
     doctor = commands.add_parser("doctor", help="check the machine, the versions and the probes")

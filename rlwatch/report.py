@@ -50,6 +50,7 @@ class Report:
     def scalars(self) -> dict[str, float]:
         """Tag to value, for every number of this checkpoint that a curve can show; NaN where nothing was measured."""
         tags = {f"rlwatch/q/{name}": value for name, value in asdict(self.q).items()}
+        tags["rlwatch/returns/told"] = self.returns
         tags |= {f"rlwatch/cost/{name}": value for name, value in self.cost.items()}
         tags |= {f"rlwatch/validity/{check}": value for check, value in self.validity.items()}
         for target, measured in self.targets.items():
@@ -118,7 +119,7 @@ class Report:
             "returns": self.returns,
             "cost": dict(self.cost),
         }
-        cleaned: dict[str, Any] = _without_nan(record)
+        cleaned: dict[str, Any] = without_nan(record)
         return cleaned
 
 
@@ -155,12 +156,13 @@ def _objects_json(objects: Mapping[str, ObjectRelevance]) -> dict[str, Any]:
     return {name: asdict(one) for name, one in objects.items()}
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """The value with None for every number in it that is NaN or infinite, and lists for tuples, as JSON has them."""
     match value:
         case dict():
-            return {key: _without_nan(inner) for key, inner in value.items()}
+            return {key: without_nan(inner) for key, inner in value.items()}
         case list() | tuple():
-            return [_without_nan(inner) for inner in value]
+            return [without_nan(inner) for inner in value]
         case float() if not math.isfinite(value):
             return None
         case _:

@@ -42,6 +42,7 @@ _PLAIN = {
     "q/gap": "Q-value of the best action minus that of the second best, mean over the probe. 0: no preference",
     "q/spread": "Standard deviation of the Q-values over the actions, mean over the probe",
     "q/churn": "Part of the probe's frames whose best action changed since the checkpoint before. 0: none, 1: all",
+    "returns/told": "Return that the training told the monitor last, in the game's points",
     "cost/fraction": "Part of the wall clock that the monitor has taken so far. 0.01: one percent",
 }
 _CHECKS = {  # the longest beginning of a name that is here describes it
@@ -66,6 +67,10 @@ _CHECKS = {  # the longest beginning of a name that is here describes it
 _FAMILIES = {
     "cost": "Seconds of wall clock that this part of the monitor took at this checkpoint",
     "causal": "Change of the Q-values when {name} is changed in the emulator or painted over, in Q units. 0: no effect",
+    "compare": "Interquartile mean of {name} over the seeds of a variant: lift of an object (1: no preference), or "
+    "returns in the game's points. Source: Agarwal et al. 2021",
+    "compare_low": "Lower end of the 95 % interval of {name} over the seeds of a variant, by stratified bootstrap",
+    "compare_high": "Upper end of the 95 % interval of {name} over the seeds of a variant, by stratified bootstrap",
     "alarm": "1: the alarm rings at this checkpoint, 0: it does not",
 }
 

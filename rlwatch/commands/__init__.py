@@ -1,0 +1,1 @@
+"""Commands of `rlwatch` that have a module of their own."""

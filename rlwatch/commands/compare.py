@@ -1,0 +1,141 @@
+"""`rlwatch compare`: several runs on one page, as tables, as JSON, or as curves for TensorBoard."""
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from rlwatch.compare import ComparedObject, Comparison, Variant, compare
+from rlwatch.measures.seeds import Band, Median
+from rlwatch.report import MEANINGS
+
+SHOWN = 4
+"""Steps of the axis that a table shows, the last one among them."""
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Give the parser this command."""
+    parser = commands.add_parser(
+        "compare",
+        help="put the runs of several seeds and variants on one page",
+        description="Say what the seeds of each variant look at, since when, and what they score: interquartile means "
+        "with 95 % intervals by stratified bootstrap over seeds (Agarwal et al. 2021). Runs whose folders differ by a "
+        "trailing seed number (and a date), and whose hyperparameters by the seed only, are one variant.",
+    )
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs, as TensorBoard's --logdir takes them")
+    parser.add_argument(
+        "--group",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("NAME=GLOB", "GLOB"),
+        help="folders that make up a variant of this name; may be given several times, after the runs",
+    )
+    parser.add_argument("--target", default="greedy", help="; ".join(f"{a}: {b}" for a, b in MEANINGS.items()))
+    parser.add_argument("--returns", metavar="TAG", help="the scalar that holds returns (default: the first all have)")
+    parser.add_argument("--logdir", type=Path, metavar="DIR", help="write each variant as a run for TensorBoard here")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit status 0.
+
+    Raises: as `rlwatch.compare.compare` does; ValueError for a group without a name; OSError when the log cannot be
+    written.
+    """
+    groups = dict(_group(words) for words in options.group)
+    compared = compare(options.runs, groups=groups, target=options.target, returns=options.returns)
+    if options.logdir is not None:
+        write(compared, options.logdir)
+    if options.json:
+        print(json.dumps(compared.as_json()))  # noqa: T201 - a program prints
+    else:
+        _print(compared, Console())
+    return 0
+
+
+def write(compared: Comparison, logdir: Path) -> None:
+    """Write each variant as a run of its own, in place of what was written there before.
+
+    Raises: OSError when the folder cannot be written.
+    """
+    from rlwatch.tensorboard.writer import RunWriter  # noqa: PLC0415 - torch loads only for what needs it
+
+    for variant in compared.variants:
+        writer = RunWriter(logdir=logdir / variant.name, purge_step=0)
+        for step, values in variant.scalars():
+            writer.scalars(step, values)
+        writer.close()
+
+
+def _group(words: list[str]) -> tuple[str, list[str]]:
+    name, separator, first = words[0].partition("=")
+    if not (name and separator and first):
+        raise ValueError(f"--group must be NAME=GLOB, got {words[0]!r}: for instance --group dueling='runs/dueling-*'")
+    return name, [first, *words[1:]]
+
+
+def _print(compared: Comparison, console: Console) -> None:
+    for variant in compared.variants:
+        console.print(_table(variant, compared))
+        console.print(f"runs: {', '.join(variant.runs)}", highlight=False)
+    for note in compared.notes:
+        console.print(f"note: {note}", highlight=False)
+
+
+def _table(variant: Variant, compared: Comparison) -> Table:
+    shown = _shown(len(variant.steps))
+    over = (
+        f"{len(variant.runs)} seeds" if variant.interval == "seeds" else "one seed, intervals over the probe's episodes"
+    )
+    title = f"{variant.name} ({over}): lift, {MEANINGS.get(compared.target, compared.target)}"
+    steps = [f"step {variant.steps[index]:,}" for index in shown]
+    table = Table("object", "untrained", "onset", *steps, title=title)
+    for name, one in sorted(variant.objects.items(), key=lambda item: -_rank(item[1])):
+        onset = _onset(one.onset, len(variant.runs))
+        table.add_row(name, _figure(one.untrained), onset, *_cells(one.lift, shown))
+    if variant.returns is not None:
+        table.add_section()
+        table.add_row(compared.returns_tag, "", "", *_cells(variant.returns, shown))
+    return table
+
+
+def _shown(count: int) -> list[int]:
+    """Indices spread evenly over the axis, without its first."""
+    return sorted({int(index) for index in np.linspace(0, count - 1, SHOWN + 1).round()[1:]})
+
+
+def _rank(one: ComparedObject) -> float:
+    last = float(one.lift.middle[-1])
+    return -math.inf if math.isnan(last) else last
+
+
+def _onset(onset: Median, runs: int) -> str:
+    if not onset.reached:
+        return "none"
+    among = "" if onset.reached == runs else f", {onset.reached} of {runs} seeds"
+    return f"{_step(onset.middle)}{_between(onset.low, onset.high, _step)}{among}"
+
+
+def _step(value: float) -> str:
+    return f"{value:,.0f}" if math.isfinite(value) else "never"
+
+
+def _figure(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}"
+
+
+def _cells(band: Band, shown: list[int]) -> Iterator[str]:
+    for index in shown:
+        low, high = float(band.low[index]), float(band.high[index])
+        yield f"{_figure(float(band.middle[index]))}{_between(low, high, _figure)}"
+
+
+def _between(low: float, high: float, words: Callable[[float], str]) -> str:
+    return "" if math.isnan(low) else f" [{words(low)}, {words(high)}]"

@@ -1,0 +1,111 @@
+"""What several seeds of one training say together: means and intervals over runs, on one axis of steps."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.stats import trim_mean
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A curve over runs: its interquartile mean per step with a 95 % interval, and how many runs have a value there.
+
+    NaN where no run has a value; `low` and `high` are NaN where fewer than two have.
+    """
+
+    middle: Float[np.ndarray, " step"]
+    low: Float[np.ndarray, " step"]
+    high: Float[np.ndarray, " step"]
+    runs: Int[np.ndarray, " step"]
+
+
+@dataclass(frozen=True)
+class Median:
+    """The median over runs and its 95 % interval, infinite where half of the runs (or of a resample) never got there.
+
+    `low` and `high` are NaN with fewer than two runs. `reached`: how many runs got there at all.
+    """
+
+    middle: float
+    low: float
+    high: float
+    reached: int
+
+
+def interquartile_mean(scores: Float[np.ndarray, "*resample run task"]) -> Float[np.ndarray, "*resample"]:
+    """The mean of the middle half of all scores, runs and tasks taken together; of three or fewer, of all.
+
+    Source: Agarwal et al. 2021, Deep Reinforcement Learning at the Edge of the Statistical Precipice, section 4.3.
+    """
+    return np.asarray(trim_mean(scores.reshape(*scores.shape[:-2], -1), 0.25, axis=-1))
+
+
+def stratified_interval(
+    scores: Float[np.ndarray, "run task"],
+    generator: np.random.Generator,
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """The percentile interval of the interquartile mean when the runs of each task are drawn again by themselves.
+
+    NaN with fewer than two runs. Two thousand resamples are what rliable takes for curves.
+    Source: Agarwal et al. 2021, section 4.1.
+    """
+    runs, tasks = scores.shape
+    if runs < 2:  # noqa: PLR2004 - one run has no spread
+        return math.nan, math.nan
+    drawn = generator.integers(runs, size=(resamples, runs, tasks))
+    low, high = np.quantile(interquartile_mean(scores[drawn, np.arange(tasks)]), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def band(curves: Float[np.ndarray, "run step"], generator: np.random.Generator) -> Band:
+    """The interquartile mean of runs on one axis, step by step; a run that has NaN at a step is left out there."""
+    measured = [column[np.isfinite(column)] for column in curves.T]
+    middle = [float(interquartile_mean(column[:, None])) if len(column) else math.nan for column in measured]
+    ends = np.array([stratified_interval(column[:, None], generator) for column in measured]).reshape(-1, 2)
+    return Band(np.array(middle), ends[:, 0], ends[:, 1], np.array([len(column) for column in measured], int))
+
+
+def median(
+    reached: Float[np.ndarray, " run"], generator: np.random.Generator, *, resamples: int = 2000, level: float = 0.95
+) -> Median:
+    """The median of when each run got somewhere; infinity stands for a run that has not.
+
+    The lower one of two middle runs, and a percentile interval by drawing runs again. A mean over the runs that got
+    there would make a variant look the earlier the fewer of its seeds ever do.
+    """
+    count = len(reached)
+    middle = float(np.sort(reached)[(count - 1) // 2])
+    found = int(np.isfinite(reached).sum())
+    if count < 2:  # noqa: PLR2004 - one run has no spread
+        return Median(middle, math.nan, math.nan, found)
+    drawn = np.sort(reached[generator.integers(count, size=(resamples, count))], axis=1)[:, (count - 1) // 2]
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+    return Median(middle, float(low), float(high), found)
+
+
+def interpolated(
+    axis: Int[np.ndarray, " step"], steps: Int[np.ndarray, " point"], values: Float[np.ndarray, " point"]
+) -> Float[np.ndarray, " step"]:
+    """A run's values on the axis, on straight lines between its own steps (which must rise); NaN outside of them."""
+    curve: np.ndarray = np.interp(axis, steps, values, left=math.nan, right=math.nan)
+    return curve
+
+
+def since_last(
+    axis: Int[np.ndarray, " step"], steps: Int[np.ndarray, " point"], values: Float[np.ndarray, " point"]
+) -> Float[np.ndarray, " step"]:
+    """At each step of the axis the mean of the values that came since the one before, or else the newest earlier one.
+
+    NaN before the first value and after the last. Values of episodes are noisy and come when they come: no step gets
+    a value from its future. `steps` must not fall; several values may share one.
+    """
+    ends = np.searchsorted(steps, axis, side="right")
+    before = np.append(0, ends[:-1])
+    starts = np.minimum(before, np.maximum(ends - 1, 0))
+    known = [float(values[start:end].mean()) if end else math.nan for start, end in zip(starts, ends, strict=True)]
+    return np.where((ends == len(steps)) & (before == ends), math.nan, known)

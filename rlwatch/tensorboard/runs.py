@@ -1,0 +1,96 @@
+"""What event files hold of a run that rlwatch watched, read by TensorBoard's own reader, without torch."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from rlwatch.tensorboard.blobs import REPORT, parse
+
+Series = tuple[Int[np.ndarray, " point"], Float[np.ndarray, " point"]]
+"""The steps, which never fall, and the values of one tag."""
+
+SUBFOLDER = "rlwatch"
+"""Where a monitor's log stands inside of a run whose trainer keeps its own."""
+
+_ALL, _NEWEST = 0, 1
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run: its scalars by tag, the newest report as `rlwatch explain --json` prints it, its hyperparameters.
+
+    The report is empty in logs that hold none, and so are hyperparameters.
+    """
+
+    folder: Path
+    scalars: Mapping[str, Series]
+    report: Mapping[str, Any]
+    hparams: Mapping[str, float | str | bool]
+
+
+def read_runs(folder: Path) -> list[Run]:
+    """The runs that rlwatch watched in a folder and all below it, by name.
+
+    A run whose log stands in `rlwatch/` has the scalars of its trainer, too.
+
+    Raises: FileNotFoundError when there is no such folder; ValueError when no run in it holds rlwatch's tags.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no run at {folder}: give the folder of a run, as TensorBoard's --logdir takes it")
+    logs = sorted({file.parent for file in folder.rglob("*tfevents*") if file.is_file()})
+    runs = [run for log in logs if _is_watched(run := _read(log))]
+    if runs:
+        return [_with_trainer(run) for run in runs]
+    found = "event files without them" if logs else "no event files"
+    raise ValueError(
+        f"expected a run with the tags rlwatch/lift/… in {folder}, got {found}: watch a training, or write one with "
+        f"`rlwatch explain CHECKPOINT… --logdir {folder}`"
+    )
+
+
+def _is_watched(run: Run) -> bool:
+    return any(tag.startswith("rlwatch/lift/") for tag in run.scalars)
+
+
+def _with_trainer(run: Run) -> Run:
+    outer = run.folder.parent
+    if run.folder.name != SUBFOLDER or not any(outer.glob("*tfevents*")):
+        return run
+    trainer = _read(outer)
+    return Run(run.folder, {**trainer.scalars, **run.scalars}, run.report, {**trainer.hparams, **run.hparams})
+
+
+def _read(folder: Path) -> Run:
+    # of tensors only the newest is kept: clips and maps would fill the memory
+    kept = {"scalars": _ALL, "tensors": _NEWEST, "images": _NEWEST, "audio": _NEWEST, "histograms": _NEWEST}
+    log = EventAccumulator(str(folder), size_guidance=kept).Reload()
+    scalars = {tag: _series(log, tag) for tag in log.Tags()["scalars"]}
+    return Run(folder, scalars, _report(log), dict(_hparams(log)))
+
+
+def _series(log: EventAccumulator, tag: str) -> Series:
+    events = log.Scalars(tag)
+    steps = np.array([event.step for event in events], int)
+    order = np.argsort(steps, kind="stable")
+    return steps[order], np.array([event.value for event in events], float)[order]
+
+
+def _report(log: EventAccumulator) -> Mapping[str, Any]:
+    if REPORT not in log.Tags()["tensors"]:
+        return {}
+    return parse(log.Tensors(REPORT)[-1].tensor_proto.string_val[0])
+
+
+def _hparams(log: EventAccumulator) -> Iterator[tuple[str, float | str | bool]]:
+    metadata = log.summary_metadata.get("_hparams_/session_start_info")
+    if metadata is None:
+        return
+    stored = plugin_data_pb2.HParamsPluginData.FromString(metadata.plugin_data.content).session_start_info.hparams
+    for name, value in stored.items():
+        yield name, getattr(value, value.WhichOneof("kind"))

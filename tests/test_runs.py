@@ -1,0 +1,65 @@
+"""What is read of a run's event files."""
+
+import subprocess
+import sys
+
+import pytest
+from torch.utils.tensorboard import SummaryWriter
+
+from rlwatch.tensorboard.runs import read_runs
+from tests.fixtures.logs import looking, write_run
+
+
+def test_scalars_report_and_hyperparameters_come_back(tmp_path):
+    write_run(tmp_path, looking([1.0, 2.0], [0, 10]), returns={5: 1.0}, hparams={"seed": 3, "double": True})
+    (run,) = read_runs(tmp_path)
+    steps, values = run.scalars["rlwatch/lift/greedy/ball"]
+    assert (steps.tolist(), values.tolist()) == ([0, 10], [1, 2])
+    assert run.scalars["eval/return"][0].tolist() == [5]
+    assert (run.report["step"], run.report["probe"]) == (10, "abc")
+    assert run.hparams == {"seed": 3, "double": True}
+
+
+def test_every_watched_run_below_a_folder_is_found_and_others_are_left_out(tmp_path):
+    write_run(tmp_path / "a" / "1", looking([1.0], [0]))
+    write_run(tmp_path / "a" / "2", looking([1.0], [0]))
+    with SummaryWriter(tmp_path / "unwatched") as writer:
+        writer.add_scalar("train/loss", 1.0, 0)
+    assert [run.folder for run in read_runs(tmp_path)] == [tmp_path / "a" / "1", tmp_path / "a" / "2"]
+
+
+def test_a_monitor_whose_log_is_inside_of_its_run_has_the_trainers_scalars_too(tmp_path):
+    with SummaryWriter(tmp_path) as writer:
+        writer.add_scalar("train/return", 7.0, 3)
+    write_run(tmp_path / "rlwatch", looking([1.0], [0]))
+    (run,) = read_runs(tmp_path)
+    assert run.scalars["train/return"][1].tolist() == [7]
+    assert "rlwatch/lift/greedy/ball" in run.scalars
+
+
+def test_a_torn_record_costs_itself_only(tmp_path):
+    write_run(tmp_path, looking([1.0, 2.0, 3.0], [0, 10, 20]), tells=False)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-20])
+    (run,) = read_runs(tmp_path)
+    assert run.scalars["rlwatch/lift/greedy/ball"][0].tolist()[:2] == [0, 10]
+
+
+def test_what_holds_no_watched_run_is_refused_with_what_was_found(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no run at"):
+        read_runs(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="got no event files"):
+        read_runs(tmp_path)
+    with SummaryWriter(tmp_path) as writer:
+        writer.add_scalar("train/loss", 1.0, 0)
+    with pytest.raises(ValueError, match=r"got event files without them: .*`rlwatch explain"):
+        read_runs(tmp_path)
+
+
+def test_reading_loads_no_torch(tmp_path):
+    write_run(tmp_path, looking([1.0], [0]))
+    code = (
+        "import sys; from pathlib import Path; from rlwatch.tensorboard.runs import read_runs; "
+        f"read_runs(Path({str(tmp_path)!r})); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
