@@ -6,15 +6,19 @@ STEPS  ?= 40000
 bin := .venv/bin
 frameworks := .venv-frameworks/bin
 
-.PHONY: demo board test test-frameworks check bench clean
+.PHONY: demo board test browser test-frameworks check bench clean
 demo: .venv/installed ## train a DQN on Breakout with the monitor on
 	$(bin)/python -m agents.dqn --game breakout --steps $(STEPS)
 
 board: .venv/installed ## TensorBoard over runs/
 	$(bin)/tensorboard --logdir runs --samples_per_plugin images=1000
 
-test: .venv/tested ## the whole test suite
-	$(bin)/python -m pytest -n 2
+test: .venv/tested browser ## the whole test suite
+	@if command -v chromedriver; then $(bin)/python -m pytest -n 2; else $(bin)/python -m pytest -n 2 -m "not browser"; fi
+
+browser: # for the tests of the RLWATCH tab, where it can be had
+	@command -v chromium chromedriver || { apt-get update -q && apt-get install -qy chromium chromium-driver; } >/dev/null 2>&1 || \
+		echo "no Chromium: what the RLWATCH tab shows is not tested here; apt-get install chromium chromium-driver"
 
 test-frameworks: .venv-frameworks/installed ## the adapters, by short trainings of the frameworks themselves
 	OMP_NUM_THREADS=1 $(frameworks)/python -m pytest -n 2 -o addopts=--strict-markers -p no:warnings tests/frameworks

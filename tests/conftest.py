@@ -6,6 +6,13 @@ import torch
 pytest_plugins = ["tests.fixtures.tab", "tests.fixtures.log_folders"]
 
 
+def pytest_collection_modifyitems(items):
+    """Marks the tests that need a browser, so that they can be left out where there is none: `-m "not browser"`."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     """Tests run side by side, a process per core: more threads would only fight for the cores."""
