@@ -17,7 +17,7 @@ test: .venv/tested browser ## the whole test suite
 	@if command -v chromedriver; then $(bin)/python -m pytest -n 2; else $(bin)/python -m pytest -n 2 -m "not browser"; fi
 
 browser: # for the tests of the RLWATCH tab, where it can be had
-	@command -v chromium chromedriver || { apt-get update -q && apt-get install -qy chromium chromium-driver; } >/dev/null 2>&1 || \
+	@{ command -v chromium && command -v chromedriver; } || { apt-get update -q && apt-get install -qy chromium chromium-driver; } >/dev/null 2>&1 || \
 		echo "no Chromium: what the RLWATCH tab shows is not tested here; apt-get install chromium chromium-driver"
 
 test-frameworks: .venv-frameworks/installed ## the adapters, by short trainings of the frameworks themselves
