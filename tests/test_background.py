@@ -109,7 +109,7 @@ def test_where_nothing_moves_there_are_static_things_only_and_where_nothing_chan
 def test_two_that_look_different_and_are_seen_together_get_two_names_and_twins_get_one():
     def draw(screen, time):
         screen[100:108, time : time + 8] = 50
-        screen[150:158, 150 - time : 158 - time] = 250
+        screen[150:158, 150 - time : 158 - time] = 100
 
     assert set(found(screens(20, draw)).parts) == {"moving-1", "moving-2"}
 

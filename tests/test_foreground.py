@@ -54,9 +54,9 @@ def test_a_thing_that_creeps_is_not_torn_into_a_core_that_stands_and_a_rim_that_
 
 
 def test_a_ball_that_touches_a_bat_of_another_colour_is_cut_from_it():
-    free = [drawn((140, 100, 4, 16, 80), (100 + 4 * i, 104, 2, 4, 236)) for i in range(9)]
+    free = [drawn((140, 20 + 16 * i, 4, 16, 80), (100 + 4 * i, 4, 2, 4, 236)) for i in range(9)]
     touching = drawn((140, 100, 4, 16, 80), (138, 104, 2, 4, 236))
-    assert boxes([*free, touching])[9] == [(138, 104, 2, 4), (140, 100, 4, 16)]
+    assert sorted(boxes([*free, touching])[9]) == [(138, 104, 2, 4), (140, 100, 4, 16)]
 
 
 def test_a_figure_of_several_colours_stays_one_part():
