@@ -98,7 +98,7 @@ def test_the_address_holds_the_whole_view(tab):
 def test_an_address_that_makes_no_sense_opens_the_page_as_it_is(tab, nonsense):
     tab.open(**nonsense)
     tab.says(".headline", f"At step {LAST:,}")
-    tab.says("footer .told", "/48 · ")
+    assert int(tab.says("footer .told", "/48 · ").split("/")[0].removeprefix("frame ")) >= 1
     assert tab.text("tbody tr")
 
 

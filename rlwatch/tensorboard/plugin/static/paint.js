@@ -54,7 +54,7 @@ function paintAxes(context, plot) {
   });
   write(context, "agent steps", (box.left + box.right) / 2, box.bottom + 25, "center");
   write(context, `${state.measure}${plot.isLog ? " (log scale)" : ""}`, 6, 10, "left", INK);
-  if (r) r.ticks.forEach((tick) => write(context, short(tick), box.right + 5, r.at(tick), "left", RETURN));
+  if (r) r.ticks.forEach((tick) => write(context, short(tick), box.right + 8, r.at(tick), "left", RETURN));
   if (r) write(context, "return", box.right + 4, 10, "left", RETURN);
   if (plot.published.length) paintEpochs(context, plot);
 }
