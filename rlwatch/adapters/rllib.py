@@ -21,7 +21,7 @@ def watch_callback(probe: Any = None, *, module: str = "default_policy", **setti
     goes to the folder `rlwatch` in the algorithm's own, where they name no other place. With `total_steps` the last
     checkpoint is made when these are sampled.
 
-    Raises: as Watch and `q_network` do, when the algorithm is built.
+    Raises: as Watch and `q_network` do, when the algorithm is built; ValueError when it has no env runner of its own.
     """
 
     class WatchCallback(RLlibCallback):
@@ -63,7 +63,9 @@ def normalised(frames: Tensor) -> Tensor:
 
 
 def _watch(algorithm: Any, name: str, probe: Any, settings: dict[str, Any]) -> Watch:
-    network = q_network(algorithm.get_module(name) if algorithm.env_runner is not None else None)
+    if algorithm.env_runner is None:
+        raise ValueError("the algorithm must have an env runner of its own: use create_local_env_runner=True")
+    network = q_network(algorithm.get_module(name))
     env = getattr(getattr(algorithm.env_runner.env, "unwrapped", None), "envs", [None])[0]
     found: dict[str, Any] = {"game": game_of(env)}
     if not settings.keys() & {"writer", "logdir"}:

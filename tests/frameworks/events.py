@@ -52,4 +52,5 @@ def check_run(folder, *, last, least=2, game="Breakout"):
     assert steps == sorted(set(steps)), steps
     assert steps[-1] == last, steps
     assert all(math.isfinite(event.value) for event in events)
+    assert events[0].value != events[-1].value  # it is the network that learns
     return steps
