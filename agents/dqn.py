@@ -402,15 +402,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--probe", default="", help="probe file for the monitor (default: the game's own)")
     told_budget = "part of the wall clock that the monitor may use (default: 0.03)"
     parser.add_argument("--watch-budget", type=float, default=0.03, metavar="PART", help=told_budget)
+    told_where = "make checkpoints while the training waits, or in a process of its own (default: %(default)s)"
+    parser.add_argument("--watch-where", default="inline", choices=["inline", "process"], help=told_where)
     told = f"go on with a run; its replay is not saved: up to {REFILL:,} steps are played first, without learning"
     parser.add_argument("--resume", type=Path, metavar="RUN", help=told)
     add_options(parser, Config)
     options = vars(parser.parse_args(arguments))
-    folder, without, probe, budget = (options.pop(name) for name in ("resume", "no_watch", "probe", "watch_budget"))
+    folder, without, probe = (options.pop(name) for name in ("resume", "no_watch", "probe"))
+    settings = {name: options.pop(f"watch_{name}") for name in ("budget", "where")}
     with stop_signals() as stopped:
         try:
             agent = Agent.resumed(folder, options) if folder else Agent(derived(Config(**options)))
-            watch = None if without else attach(agent, probe, budget)
+            watch = None if without else attach(agent, probe, **settings)
         except (OSError, ValueError) as problem:
             parser.exit(2, f"error: {problem}\n")
         config, memory = agent.config, agent.config.replay * 84 * 84 / 1e6

@@ -169,8 +169,8 @@ def stop_signals() -> Iterator[Callable[[], int]]:
         restore()
 
 
-def attach(agent: Any, probe: str, budget: float) -> Any:
-    """A Watch on the agent's network; None, told with the remedy, when there is no probe of the game.
+def attach(agent: Any, probe: str, **settings: Any) -> Any:
+    """A Watch with these settings on the agent's network; None, told with the remedy, without a probe of the game.
 
     Raises: what Watch raises; FileNotFoundError when `probe` names a file that is not there.
     """
@@ -180,7 +180,7 @@ def attach(agent: Any, probe: str, budget: float) -> Any:
     game, steps = agent.config.game, agent.config.steps
     try:
         writer = agent.run.writer
-        watch = Watch(agent.q_network, probe or game, writer=writer, game=game, total_steps=steps, budget=budget)
+        watch = Watch(agent.q_network, probe or game, writer=writer, game=game, total_steps=steps, **settings)
     except FileNotFoundError as problem:
         if probe:
             raise
