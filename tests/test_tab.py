@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.fixtures.browser import resize, wait
-from tests.fixtures.tab import LAST, MAIN, OTHER, STEPS, checkpoints, reds_and_blues
+from tests.fixtures.tab import LAST, MAIN, OTHER, STEPS, checkpoints
 
 pytestmark = pytest.mark.real
 
@@ -106,14 +106,6 @@ def test_another_run_is_a_choice_away_a_real_one_too(tab, board):
     for name, one in checkpoints(board, "real")[-1]["objects"].items():
         assert f"{100 * one['share']:.{int(one['share'] < 0.0995)}f} %" in shown[name]
     assert not tab.all("th.at-effect")
-
-
-def test_a_game_that_nobody_has_mapped_says_so_and_plays_all_the_same(tab):
-    tab.open(run="unmapped")
-    assert "this game has no map of objects" in tab.text(".headline")
-    assert "Nobody has mapped the objects of unheard_of" in tab.text(".card:has(.objects)")
-    assert "only the return" in tab.text(".timeline .note")
-    assert sum(reds_and_blues(tab)) > 0
 
 
 def test_the_table_holds_the_figures_and_sorts_by_each_column(tab, board):

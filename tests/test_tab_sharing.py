@@ -155,7 +155,7 @@ def test_a_folder_without_data_of_the_tab_says_how_to_begin_and_names_older_runs
 def test_it_works_without_the_data_server_and_under_a_path_prefix(browser, logs, tmp_path):
     flags = ("--load_fast=false", "--path_prefix", "/somewhere/else")
     with tensorboard(logs, tmp_path / "log", *flags) as address:
-        wait(lambda: len(answer(address, "runs")["runs"]) == 6 and len(checkpoints(address)) == len(STEPS), 60)
+        wait(lambda: len(answer(address, "runs")["runs"]) == 5 and len(checkpoints(address)) == len(STEPS), 60)
         tab = Tab(browser, address, tmp_path).open(run=MAIN)
         assert tab.text(".headline").startswith(f"At step {LAST:,}")
         tab.changes("#screen0", lambda: tab.slide("#step", 0))

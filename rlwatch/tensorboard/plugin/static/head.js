@@ -134,7 +134,7 @@ function restsOn(checkpoint, target, colours) {
   const objects = objectsAt(checkpoint, target);
   const looked = Object.keys(objects).filter((name) => isLookedAt(checkpoint, target, name));
   looked.sort((one, other) => objects[other].lift - objects[one].lift);
-  if (!Object.keys(objects).length) return ["places that nobody has named: this game has no map of objects."];
+  if (!Object.keys(objects).length) return ["places without a name: no objects are known in this game."];
   if (!looked.length)
     return [`nothing in particular: no object stands clearly above ${untrainedOrChance(checkpoint, target)}.`];
   const parts = looked

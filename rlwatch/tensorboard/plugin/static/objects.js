@@ -69,7 +69,7 @@ export function objectTable({ store, data }) {
 
 function noObjects(probe, checkpoint) {
   if (!checkpoint) return "No checkpoint has been written yet: the run is still warming up.";
-  return `Nobody has mapped the objects of ${probe?.game ?? "this game"} yet: the player shows its heat all the same.`;
+  return `No objects are known in ${probe?.game ?? "this game"}: the player shows its heat all the same.`;
 }
 
 // One record per object, those that are never measured too, so that nothing goes missing in silence.
