@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
+from rlwatch.attribution import Composite, explain
 from rlwatch.attribution.layers import Convolution, Dense, Layer
 from rlwatch.attribution.pixel_rules import Flat, WSquare, ZBox
 from rlwatch.attribution.rules import AlphaBeta, Epsilon, Gamma, Pass, Zero, ZPlus
@@ -203,3 +205,15 @@ def test_the_box_rule_stays_finite_where_rounding_takes_outputs_below_their_leas
     layer.outputs = (least - EPSILON).expand(3, 5).clone()
     layer.inputs = torch.full_like(layer.inputs, LOW)
     assert ZBox()(layer)(torch.ones(3, 5, dtype=torch.float64)).abs().max() < 1e9
+
+
+def test_a_total_that_is_zero_by_chance_gives_no_relevance_and_spoils_none():
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)).double()
+    with torch.no_grad():
+        network[0].weight.fill_(1)
+        network[0].bias.copy_(torch.tensor([-1.5, 1.0]))  # 1.25 - 1.5 + 0.25 = 0, where ReLU is silent
+    explanation = explain(
+        network, torch.ones(1, 1, 2, 2, dtype=torch.float64), Composite(Gamma(0.25, epsilon=0.25), Epsilon())
+    )
+    assert explanation.relevance.isfinite().all()
+    assert explanation.relevance.abs().min() > 0

@@ -171,8 +171,8 @@ def _offset(layer: Layer, bias: Tensor | None, epsilon: float) -> Tensor:
 
 
 def _ratio(layer: Layer, total: Tensor, factor: float = 1.0) -> Tensor:
-    """Outputs / total × factor; takes the memory of `total`."""
-    ratio = torch.div(layer.outputs, total, out=total)
+    """Outputs / total × factor, 0 where the total is 0 (by chance, where a ReLU is silent); takes its memory."""
+    ratio = torch.div(layer.outputs, total, out=total).nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
     return ratio if factor == 1 else ratio.mul_(factor)
 
 
