@@ -5,11 +5,13 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from rlwatch.commands import compare
+from rlwatch.commands.terminal import own_output, shown_progress
 from rlwatch.report import COLUMNS, MEANINGS, Report
 
 DESCRIPTION = """\
@@ -89,6 +91,13 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     explain.add_argument("--validity", action="store_true", help="check how far the maps can be trusted, too")
     explain.add_argument("--logdir", type=Path, metavar="DIR", help="write scalars and clips for TensorBoard here too")
+    explain.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="spread the checkpoints over a Ray cluster (default: this machine's cores); needs rlwatch[ray]",
+    )
     explain.add_argument("--json", action="store_true", help="one JSON object a line per checkpoint")
     explain.set_defaults(run=_explain)
 
@@ -139,17 +148,21 @@ def _add_probe(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _explain(options: argparse.Namespace) -> int:
     from rlwatch.offline import explain_checkpoints  # noqa: PLC0415 - torch loads only for what needs it
 
-    reports = explain_checkpoints(
-        options.checkpoints,
-        probe=options.probe,
-        method=options.method,
-        options=dict(options.options),
-        target=options.target,
-        told={name: getattr(options, name) for name in ("divisor", "head", "activation")},
-        logdir=options.logdir,
-        judge=options.validity,
-    )
-    _print_json(reports, options.target) if options.json else _print_tables(reports, options.target)
+    with shown_progress("checkpoints") as progress, own_output() as output:
+        reports = explain_checkpoints(
+            options.checkpoints,
+            probe=options.probe,
+            method=options.method,
+            options=dict(options.options),
+            target=options.target,
+            told={name: getattr(options, name) for name in ("divisor", "head", "activation")},
+            logdir=options.logdir,
+            judge=options.validity,
+            ray=options.ray,
+            progress=progress,
+        )
+        tell = _print_json if options.json else _print_tables
+        tell(reports, options.target, output)
     return 0
 
 
@@ -164,13 +177,13 @@ def _setting(text: str) -> tuple[str, object]:
         return name, value
 
 
-def _print_json(reports: Iterator[Report], target: str) -> None:
+def _print_json(reports: Iterator[Report], target: str, output: Any) -> None:
     for report in reports:
-        print(json.dumps(report.as_json(target)), flush=True)  # noqa: T201 - a program prints
+        print(json.dumps(report.as_json(target)), file=output, flush=True)
 
 
-def _print_tables(reports: Iterator[Report], target: str) -> None:
-    console = Console()
+def _print_tables(reports: Iterator[Report], target: str, output: Any) -> None:
+    console = Console(file=output)
     for report in reports:
         title = f"{report.checkpoint or report.game}, step {report.step:,}: {MEANINGS.get(target, target)}"
         table = Table(*COLUMNS, title=title)

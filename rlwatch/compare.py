@@ -13,7 +13,7 @@ from rlwatch.measures.onset import spells, threshold
 from rlwatch.measures.relevance import ObjectRelevance
 from rlwatch.measures.seeds import Band, Median, band, interpolated, median, since_last
 from rlwatch.report import without_nan
-from rlwatch.tensorboard.runs import Run
+from rlwatch.tensorboard.runs import UNMEASURED, Run, history
 from rlwatch.variants import variants
 
 SCHEMA = 1
@@ -29,8 +29,6 @@ RETURNS = (
 
 FEW = 5
 """Seeds from which an interval over them is taken at its word."""
-
-UNMEASURED = ObjectRelevance(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,10 +201,10 @@ def _object(runs: Sequence[Run], name: str, target: str, steps: Int[np.ndarray, 
 
 
 def _course(run: Run, target: str, name: str) -> Course:
-    steps = _checkpoints(run, target)
-    lift, low, high = (_at(steps, run, f"rlwatch/{kind}/{target}/{name}") for kind in ("lift", "lift_low", "lift_high"))
-    history = tuple(_relevance(*three) for three in zip(lift, low, high, strict=True))
-    return Course(steps, history, _untrained(run, target, name))
+    steps, measured = _checkpoints(run, target), history(run, target, name)
+    return Course(
+        steps, tuple(measured.get(step, UNMEASURED) for step in steps.tolist()), _untrained(run, target, name)
+    )
 
 
 def _untrained(run: Run, target: str, name: str) -> ObjectRelevance:
@@ -214,17 +212,7 @@ def _untrained(run: Run, target: str, name: str) -> ObjectRelevance:
     told = run.report.get("untrained", {}).get(target, {}).get(name, {})
     lift = run.scalars.get(f"rlwatch/untrained/{target}/{name}", ((), [math.nan]))[1][-1]
     high = told.get("high")
-    return _relevance(lift, math.nan, math.nan if high is None else high)
-
-
-def _relevance(lift: float, low: float, high: float) -> ObjectRelevance:
-    return replace(UNMEASURED, lift=float(lift), low=float(low), high=float(high))
-
-
-def _at(steps: Int[np.ndarray, " point"], run: Run, tag: str) -> Float[np.ndarray, " point"]:
-    """The values of a tag at these steps, the newest where one was written twice; NaN where it has none."""
-    known = dict(zip(*(column.tolist() for column in run.scalars[tag]), strict=True)) if tag in run.scalars else {}
-    return np.array([known.get(step, math.nan) for step in steps.tolist()], float)
+    return replace(UNMEASURED, lift=float(lift), high=math.nan if high is None else float(high))
 
 
 def _checkpoints(run: Run, target: str) -> Int[np.ndarray, " point"]:

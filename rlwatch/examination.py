@@ -22,6 +22,7 @@ from rlwatch.measures.onset import sentence, spells, threshold
 from rlwatch.measures.relevance import (
     ObjectRelevance,
     TargetRelevance,
+    drift,
     object_relevance,
     pixels,
     q_statistics,
@@ -43,6 +44,21 @@ class Maps:
 
     q_values: Float[np.ndarray, "probe action"]
     relevance: Mapping[str, Float[np.ndarray, "probe stack y x"]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one checkpoint yields by itself, whatever came before it.
+
+    `targets`: the statistics of its maps, without a drift. `validity`: the figures of the checks on them, empty where
+    they were not made. `cost`: seconds per part of the work.
+    """
+
+    maps: Maps
+    targets: Mapping[str, TargetRelevance]
+    method: str
+    validity: Mapping[str, float]
+    cost: Mapping[str, float]
 
 
 @dataclass
@@ -99,26 +115,45 @@ class Examination:
 
         Raises: ValueError when the network's output holds NaN or infinity.
         """
+        return self.follow(step, self.look(network), checkpoint=checkpoint, returns=returns)
+
+    def look(self, network: Network | None = None, *, judge: bool = False) -> Look:
+        """What one network yields by itself; `judge`: with the checks on its maps, too.
+
+        Raises: as `report` and `judged` do.
+        """
         cost: dict[str, float] = {}
         with _timed(cost, "explain"):
             explained = self._explain(network or self.network, self._observations)
         self._check(explained)
         with _timed(cost, "measure"):
-            targets = self._measure(explained)
-            q_values = numbers(explained["greedy"].q_values)
-            q = q_statistics(q_values, None if self.maps is None else self.maps.q_values)
-        self.maps = Maps(q_values, {target: numbers(one.relevance) for target, one in explained.items()})
-        self._remember(step, targets)
+            targets = {target: self._measure(one) for target, one in explained.items()}
+        relevance = {target: numbers(one.relevance) for target, one in explained.items()}
+        figures = self._validity(network, cost) if judge else {}
+        return Look(
+            Maps(numbers(explained["greedy"].q_values), relevance), targets, explained["greedy"].method, figures, cost
+        )
+
+    def follow(self, step: int, look: Look, *, checkpoint: str = "", returns: float = np.nan) -> Report:
+        """The report of a look, compared with the checkpoint before; its maps stand in `maps` until the next one."""
+        cost, before = dict(look.cost), self.maps
+        with _timed(cost, "compare"):
+            q = q_statistics(look.maps.q_values, None if before is None else before.q_values)
+            targets = dict(look.targets) if before is None else _drifted(look, before)
+        self.maps = look.maps
+        self.recall(step, {target: measured.objects for target, measured in targets.items()})
         return Report(
             step=step,
             checkpoint=checkpoint,
             game=self.probe.game,
             probe=self.probe.digest,
-            method=explained["greedy"].method,
+            method=look.method,
             q=q,
             targets=targets,
             untrained=self.baseline,
             findings=tuple(self._findings()),
+            validity=look.validity,
+            trust=trust(look.validity) if look.validity else "",
             returns=float(returns),
             cost=cost,
         )
@@ -126,20 +161,23 @@ class Examination:
     def remember(self, report: Report) -> None:
         """Go on behind a report that another examination of the same network and probe has made."""
         self.baseline = {target: dict(objects) for target, objects in report.untrained.items()}
-        self._remember(report.step, report.targets)
+        self.recall(report.step, {target: measured.objects for target, measured in report.targets.items()})
 
     def judged(self, report: Report, *, network: Network | None = None) -> Report:
         """The report with the checks on its maps, which cost several times as much as all the rest.
 
         Raises: as `report` does; TypeError when the network cannot be copied.
         """
-        assert self.observe is not None  # noqa: S101 - __post_init__ has set it
         cost = dict(report.cost)
-        with _timed(cost, "validity"):
-            generator = np.random.default_rng(self.seed)
-            method = {"method": self.method, "options": self.options}
-            figures = validity(network or self.network, self._sample, self.observe, generator, **method)
+        figures = self._validity(network, cost)
         return replace(report, validity=figures, trust=trust(figures), cost=cost)
+
+    def recall(self, step: int, targets: Mapping[str, Mapping[str, ObjectRelevance]]) -> None:
+        """Count a checkpoint that was examined before, per target and object, to those that findings are about."""
+        self._steps.append(step)
+        for target, objects in targets.items():
+            for name, one in objects.items():
+                self._history[target, name].append(one)
 
     @cached_property
     def _sample(self) -> Sample:
@@ -157,25 +195,17 @@ class Examination:
                 "trained on, or make one with `rlwatch record GAME --out FILE`"
             )
 
-    def _measure(self, explained: dict[str, Explanation]) -> dict[str, TargetRelevance]:
-        before = {} if self.maps is None else self.maps.relevance
-        return {
-            target: target_relevance(
-                numbers(one.relevance),
-                numbers(one.score),
-                self.objects,
-                self.probe.episode,
-                np.random.default_rng(self.seed),
-                before=before.get(target),
-            )
-            for target, one in explained.items()
-        }
+    def _measure(self, explained: Explanation) -> TargetRelevance:
+        generator = np.random.default_rng(self.seed)
+        relevance, score = numbers(explained.relevance), numbers(explained.score)
+        return target_relevance(relevance, score, self.objects, self.probe.episode, generator)
 
-    def _remember(self, step: int, targets: Mapping[str, TargetRelevance]) -> None:
-        self._steps.append(step)
-        for target, measured in targets.items():
-            for name, one in measured.objects.items():
-                self._history[target, name].append(one)
+    def _validity(self, network: Network | None, cost: dict[str, float]) -> dict[str, float]:
+        assert self.observe is not None  # noqa: S101 - __post_init__ has set it
+        with _timed(cost, "validity"):
+            generator = np.random.default_rng(self.seed)
+            method = {"method": self.method, "options": self.options}
+            return validity(network or self.network, self._sample, self.observe, generator, **method)
 
     def _findings(self) -> Iterator[Finding]:
         for (target, name), history in self._history.items():
@@ -185,6 +215,15 @@ class Examination:
             for spell in spells(history, threshold(baseline)):
                 text = sentence(name, target, spell, self._steps, history, baseline)
                 yield Finding(self._steps[spell.start], target, name, text)
+
+
+def _drifted(look: Look, before: Maps) -> dict[str, TargetRelevance]:
+    """The look's statistics with the drift since the maps before."""
+    found = {}
+    for target, measured in look.targets.items():
+        spearman, cosine = drift(look.maps.relevance[target], before.relevance[target])
+        found[target] = replace(measured, drift_spearman=spearman, drift_cosine=cosine)
+    return found
 
 
 def _merged(twins: list[dict[str, ObjectRelevance]]) -> dict[str, ObjectRelevance]:

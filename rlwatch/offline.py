@@ -1,7 +1,7 @@
 """The work of the command line: examine saved networks, record probes, say what is in them."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -17,9 +17,10 @@ from rlwatch.atari.choose import record_probe
 from rlwatch.atari.probe import Probe
 from rlwatch.atari.recording import Policy
 from rlwatch.clips import ClipMaker
-from rlwatch.examination import TARGETS, Examination
+from rlwatch.cluster import Questions, looks
+from rlwatch.examination import TARGETS, Examination, Look
 from rlwatch.report import Report
-from rlwatch.tensorboard.logged import logged_steps
+from rlwatch.resume import Log, Planned, read_log
 from rlwatch.tensorboard.writer import RunWriter
 
 log = logging.getLogger("rlwatch")
@@ -35,48 +36,80 @@ def explain_checkpoints(
     told: Mapping[str, Any] | None = None,
     logdir: Path | None = None,
     judge: bool = False,
+    ray: str | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Iterator[Report]:
     """One Report a checkpoint, by step, as soon as it is made; findings compare it with those before.
 
     `paths`: files, folders, runs or patterns. `options`: the method's own keywords. `target`: what is explained besides
     `greedy` and `contrast`. `told`: what `checkpoints.load` is told of the networks. `judge`: check how far the maps
-    can be trusted too, at about three times the cost. Steps that `logdir` has already are left out. Of several
-    checkpoints those that cannot be read are left out and told at the end.
+    can be trusted too, at about three times the cost. Steps that `logdir` has already are left out, and those that
+    follow compared with them. `ray`: the address of a Ray cluster that shares the work, or "local". `progress`: called
+    with how many checkpoints are done, and of how many. Of several checkpoints those that cannot be read are left out
+    and told at the end.
 
-    Raises: ValueError, FileNotFoundError when a file, the probe or the method is not what it must be.
+    Raises: ValueError, FileNotFoundError when a file, the probe or the method is not what it must be; with `ray` as
+    `rlwatch.cluster.looks` does.
     """
     given = Probe.load(probe) if probe else None
     told = {**(told or {}), **({"actions": len(given.actions)} if given else {})}
     unread: list[str] = []
-    saved_ones = _loaded(checkpoints.find(paths), told, unread)
+    files = checkpoints.find(paths)
+    saved_ones = _loaded(files, told, unread)
     first = next(saved_ones, None)
     if first is None:
         raise ValueError("; ".join(unread))
     if not given and not first.game:
         raise ValueError(f"{first.path} does not say its game: give --probe GAME or --probe FILE")
     asked = given or Probe.load(first.game)
-    examination = Examination(
-        first.network, asked, method=method, options=options or {}, targets=tuple(dict.fromkeys([*TARGETS, target]))
-    )
-    examination.untrained_baseline()
-    clips = ClipMaker(asked)
-    done = logged_steps(logdir) if logdir is not None else set()
-    writer = None if logdir is None else RunWriter(logdir=logdir)
-    for saved in chain([first], saved_ones):
-        if saved.step in done:
-            log.warning("rlwatch: step %d of %s is in %s already: left out", saved.step, saved.path, logdir)
-            continue
-        path = str(saved.path)
-        report = examination.report(saved.step, network=saved.network, checkpoint=path, returns=saved.returns)
-        report = examination.judged(report, network=saved.network) if judge else report
-        if writer is not None and examination.maps is not None:
-            maps = examination.maps
-            writer.checkpoint(report, clips.draw(report, maps), clips.blobs(maps))
-        yield report
-    if writer is not None:
-        writer.close()
+    targets = tuple(dict.fromkeys([*TARGETS, target]))
+    questions = Questions(first.path, asked, method, options or {}, targets, told, judge)
+    examination = questions.examination()
+    before = read_log(logdir, judged=judge)
+    before.check(asked.digest, method)
+    planned = before.plan(chain([first], saved_ones))
+    looked = _looked(examination, planned, judge=judge) if ray is None else looks(planned, questions, ray)
+    yield from _reports(examination, looked, before, logdir, lambda done: progress(done + len(unread), len(files)))
     if unread:
         raise ValueError(f"{len(unread)} checkpoints were left out: " + "; ".join(unread))
+
+
+def _looked(
+    examination: Examination, planned: Iterable[Planned], *, judge: bool
+) -> Iterator[tuple[Planned, Look | None]]:
+    for one in planned:
+        yield one, examination.look(one.saved.network, judge=judge) if one.needed else None
+
+
+def _reports(
+    examination: Examination,
+    looked: Iterable[tuple[Planned, Look | None]],
+    before: Log,
+    logdir: Path | None,
+    progress: Callable[[int], None],
+) -> Iterator[Report]:
+    """The reports of those that are not in the log, written to it one by one."""
+    clips, left_out, writer = ClipMaker(examination.probe), 0, None
+    for done, (one, look) in enumerate(looked, 1):
+        if look is not None and not one.logged:
+            if not examination.baseline:
+                examination.untrained_baseline()
+            path = str(one.saved.path)
+            report = examination.follow(one.saved.step, look, checkpoint=path, returns=one.saved.returns)
+            if logdir is not None:
+                writer = writer or RunWriter(logdir=logdir)
+                writer.checkpoint(report, clips.draw(report, look.maps), clips.blobs(look.maps))
+            yield report
+        else:
+            left_out += 1
+            objects = before.objects(one.saved.step, examination.targets, examination.objects)
+            examination.recall(one.saved.step, objects)
+            examination.maps = None if look is None else look.maps
+        progress(done)
+    if left_out:
+        log.warning("rlwatch: %d checkpoints are in %s already: left out", left_out, logdir)
+    if writer is not None:
+        writer.close()
 
 
 def _loaded(files: Sequence[Path], told: Mapping[str, Any], unread: list[str]) -> Iterator[checkpoints.Checkpoint]:

@@ -89,17 +89,15 @@ def target_relevance(
     episodes: Int[np.ndarray, " probe"],
     generator: np.random.Generator,
     *,
-    before: Float[np.ndarray, "probe stack y x"] | None = None,
     resamples: int = 1000,
 ) -> TargetRelevance:
-    """All statistics of one target's relevance.
+    """All statistics of one target's relevance but its drift.
 
     Raises: ValueError when relevance holds NaN or infinity.
     """
     if not np.isfinite(relevance).all():
         raise ValueError("relevance must be finite, got NaN or infinity: look for diverged weights")
     positive = np.maximum(relevance, 0)
-    spearman, cosine = drift(relevance, before) if before is not None else (math.nan, math.nan)
     gini, entropy = concentration(positive)
     frames = positive.sum(axis=(2, 3)).sum(axis=0, dtype=np.float64)
     explained = relevance.reshape(len(relevance), -1).sum(axis=1).astype(np.float64)
@@ -112,8 +110,6 @@ def target_relevance(
         conservation=_ratio(explained.sum(), score.sum()),
         absorbed=float((score - explained).mean()),
         score=float(score.mean()),
-        drift_spearman=spearman,
-        drift_cosine=cosine,
     )
 
 

@@ -1,7 +1,8 @@
 """What event files hold of a run that rlwatch watched, read by TensorBoard's own reader, without torch."""
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from jaxtyping import Float, Int
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from rlwatch.measures.relevance import ObjectRelevance
 from rlwatch.tensorboard.blobs import REPORT, parse
 
 Series = tuple[Int[np.ndarray, " point"], Float[np.ndarray, " point"]]
@@ -17,6 +19,8 @@ Series = tuple[Int[np.ndarray, " point"], Float[np.ndarray, " point"]]
 
 SUBFOLDER = "rlwatch"
 """Where a monitor's log stands inside of a run whose trainer keeps its own."""
+
+UNMEASURED = ObjectRelevance(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, 0)
 
 _ALL, _NEWEST = 0, 1
 
@@ -44,7 +48,7 @@ def read_runs(folder: Path) -> list[Run]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no run at {folder}: give the folder of a run, as TensorBoard's --logdir takes it")
     logs = sorted({file.parent for file in folder.rglob("*tfevents*") if file.is_file()})
-    runs = [run for log in logs if _is_watched(run := _read(log))]
+    runs = [run for log in logs if _is_watched(run := read_run(log))]
     if runs:
         return [_with_trainer(run) for run in runs]
     found = "event files without them" if logs else "no event files"
@@ -52,6 +56,28 @@ def read_runs(folder: Path) -> list[Run]:
         f"expected a run with the tags rlwatch/lift/… in {folder}, got {found}: watch a training, or write one with "
         f"`rlwatch explain CHECKPOINT… --logdir {folder}`"
     )
+
+
+def read_run(folder: Path) -> Run:
+    """What the event files in a folder hold of a run; nothing where there are none."""
+    # of tensors only the newest is kept: clips and maps would fill the memory
+    kept = {"scalars": _ALL, "tensors": _NEWEST, "images": _NEWEST, "audio": _NEWEST, "histograms": _NEWEST}
+    log = EventAccumulator(str(folder), size_guidance=kept).Reload()
+    scalars = {tag: _series(log, tag) for tag in log.Tags()["scalars"]}
+    return Run(folder, scalars, _report(log), dict(_hparams(log)))
+
+
+def history(run: Run, target: str, name: str) -> dict[int, ObjectRelevance]:
+    """By step, the lift of an object and its interval, all else NaN; of a step that was written twice the newest."""
+    lift, low, high = (_by_step(run, f"rlwatch/{kind}/{target}/{name}") for kind in ("lift", "lift_low", "lift_high"))
+    return {
+        step: replace(UNMEASURED, lift=value, low=low.get(step, math.nan), high=high.get(step, math.nan))
+        for step, value in lift.items()
+    }
+
+
+def _by_step(run: Run, tag: str) -> dict[int, float]:
+    return dict(zip(*(column.tolist() for column in run.scalars[tag]), strict=True)) if tag in run.scalars else {}
 
 
 def _is_watched(run: Run) -> bool:
@@ -62,16 +88,8 @@ def _with_trainer(run: Run) -> Run:
     outer = run.folder.parent
     if run.folder.name != SUBFOLDER or not any(outer.glob("*tfevents*")):
         return run
-    trainer = _read(outer)
+    trainer = read_run(outer)
     return Run(run.folder, {**trainer.scalars, **run.scalars}, run.report, {**trainer.hparams, **run.hparams})
-
-
-def _read(folder: Path) -> Run:
-    # of tensors only the newest is kept: clips and maps would fill the memory
-    kept = {"scalars": _ALL, "tensors": _NEWEST, "images": _NEWEST, "audio": _NEWEST, "histograms": _NEWEST}
-    log = EventAccumulator(str(folder), size_guidance=kept).Reload()
-    scalars = {tag: _series(log, tag) for tag in log.Tags()["scalars"]}
-    return Run(folder, scalars, _report(log), dict(_hparams(log)))
 
 
 def _series(log: EventAccumulator, tag: str) -> Series:

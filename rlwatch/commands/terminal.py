@@ -1,0 +1,36 @@
+"""What a command shows at a terminal besides its output: how far it has come, and what others print."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@contextmanager
+def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, told how many are done and of how many; nothing where stderr is no terminal, or of one only."""
+    console = Console(stderr=True)
+    columns = BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn()
+    # what is printed goes through the bar where it would break it, and past it into a file
+    at_terminal = sys.stdout.isatty()
+    bar = Progress(
+        *columns, console=console, transient=True, redirect_stdout=at_terminal, disable=not console.is_terminal
+    )
+    task = bar.add_task("", visible=False)
+
+    def update(done: int, of: int) -> None:
+        bar.update(task, completed=done, total=of, visible=of > 1)
+
+    with bar:
+        yield update
+
+
+@contextmanager
+def own_output() -> Iterator[Any]:
+    """The standard output for the command alone; what others print goes to stderr: Ray tells of lost processes so."""
+    output = sys.stdout
+    with redirect_stdout(sys.stderr):
+        yield output

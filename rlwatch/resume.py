@@ -1,0 +1,86 @@
+"""Which of the checkpoints that are to be explained a log has already, and what it says of them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from pathlib import Path
+
+from rlwatch.checkpoints import Checkpoint
+from rlwatch.measures.relevance import ObjectRelevance
+from rlwatch.tensorboard.runs import UNMEASURED, Run, history, read_run
+
+EVERY_CHECKPOINT = "rlwatch/q/greedy"
+"""A scalar that every checkpoint has."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A checkpoint. `logged`: the log has it. `needed`: it must be looked at, if only for the drift of the next one."""
+
+    saved: Checkpoint
+    logged: bool
+    needed: bool
+
+
+@dataclass(frozen=True)
+class Log:
+    """A run that was logged before, and the steps of its checkpoints."""
+
+    run: Run
+    steps: frozenset[int]
+
+    def plan(self, saved_ones: Iterable[Checkpoint]) -> Iterator[Planned]:
+        """Each checkpoint with what is to be done about it.
+
+        Raises: ValueError when the log's newest checkpoint is another file than the one of the same step here.
+        """
+        for one, following in pairwise(chain(saved_ones, [None])):
+            assert one is not None  # noqa: S101 - only the last one is
+            self._check_file(one)
+            logged = one.step in self.steps
+            yield Planned(one, logged, not logged or (following is not None and following.step not in self.steps))
+
+    def check(self, probe: str, method: object) -> None:
+        """Raises: ValueError when the log is of another probe or method."""
+        wanted = {"probe": probe} | ({"method": method} if isinstance(method, str) else {})
+        for word, value in wanted.items():
+            found = self.run.report.get(word, value)
+            if found != value:
+                raise ValueError(
+                    f"{self.run.folder} holds another {word}, {found}, got {value}: choose another --logdir"
+                )
+
+    def objects(self, step: int, targets: Iterable[str], names: Iterable[str]) -> dict[str, dict[str, ObjectRelevance]]:
+        """What the log says of a checkpoint, per target and object."""
+        names = list(names)
+        return {
+            target: {name: history(self.run, target, name).get(step, UNMEASURED) for name in names}
+            for target in targets
+        }
+
+    def _check_file(self, saved: Checkpoint) -> None:
+        told, here = Path(str(self.run.report.get("checkpoint", ""))).parts, saved.path.parts
+        common = min(len(told), len(here))
+        if saved.step == self.run.report.get("step") and common and told[-common:] != here[-common:]:
+            raise ValueError(
+                f"{self.run.folder} holds step {saved.step} of {Path(*told)}, got {saved.path}: choose another --logdir"
+            )
+
+
+def read_log(folder: Path | None, *, judged: bool = False) -> Log:
+    """The log in a folder, empty where there is none; `judged`: count only checkpoints whose maps were checked.
+
+    A checkpoint that a crash left half written does not count.
+    """
+    if folder is None or not any(folder.glob("*tfevents*")):
+        return Log(Run(folder or Path(), {}, {}, {}), frozenset())
+    run = read_run(folder)
+    steps = _steps(run, EVERY_CHECKPOINT)
+    if judged:
+        steps &= set().union(*(_steps(run, tag) for tag in run.scalars if tag.startswith("rlwatch/validity/")))
+    newest = run.report.get("step")
+    return Log(run, frozenset(step for step in steps if newest is None or step <= newest))
+
+
+def _steps(run: Run, tag: str) -> set[int]:
+    return set(run.scalars[tag][0].tolist()) if tag in run.scalars else set()

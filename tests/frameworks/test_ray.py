@@ -1,0 +1,103 @@
+"""Checkpoints spread over a real Ray cluster of two processes."""
+
+import json
+import os
+import signal
+from importlib import import_module
+
+import pytest
+import ray
+import torch
+
+from rlwatch import cluster
+from rlwatch.cli import main
+from rlwatch.offline import explain_checkpoints
+from tests.fixtures.saved import save_checkpoints, small_probe, without_cost
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """What explain_checkpoints is asked with, and what one process says of six checkpoints."""
+    folder = tmp_path_factory.mktemp("asked")
+    files = sorted(save_checkpoints(folder / "checkpoints", 6).iterdir())
+    settings = {"paths": files, "probe": small_probe(folder)}
+    return settings, without_cost(explain_checkpoints(**settings))
+
+
+@pytest.fixture(scope="module")
+def _two_processes():
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    yield
+    ray.shutdown()
+
+
+def killed_once(killed, victim):
+    """A look whose process ends the first time that it comes to one of the checkpoints."""
+
+    def look(questions, path):
+        if path == victim and not killed.exists():
+            killed.write_text("")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return import_module("rlwatch.cluster")._look(questions, path)  # in that process it is the real one
+
+    return look
+
+
+@pytest.mark.usefixtures("_two_processes")
+def test_two_processes_say_what_one_says(asked):
+    settings, alone = asked
+    assert without_cost(explain_checkpoints(**settings, ray="local")) == alone
+    assert ray.is_initialized()
+
+
+@pytest.mark.usefixtures("_two_processes")
+def test_a_process_that_is_killed_changes_nothing(asked, tmp_path, monkeypatch):
+    settings, alone = asked
+    killed = tmp_path / "killed"
+    monkeypatch.setattr(cluster, "_look", killed_once(killed, settings["paths"][2]))
+    assert without_cost(explain_checkpoints(**settings, ray="local")) == alone
+    assert killed.exists()
+
+
+@pytest.mark.usefixtures("_two_processes")
+def test_a_checkpoint_that_kills_every_process_is_named(asked, monkeypatch):
+    settings, _ = asked
+    monkeypatch.setattr(cluster, "_look", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(cluster.looks, "__kwdefaults__", {"retries": 0})
+    with pytest.raises(ChildProcessError, match=r"step_000000000.pt .* leave --ray out"):
+        list(explain_checkpoints(**settings, ray="local"))
+
+
+@pytest.mark.usefixtures("_two_processes")
+def test_what_is_wrong_with_a_checkpoint_is_raised_as_one_process_raises_it(asked, tmp_path):
+    settings, _ = asked
+    content = torch.load(settings["paths"][1], weights_only=True)
+    next(iter(content["model"].values())).fill_(torch.nan)
+    torch.save(content, tmp_path / "diverged_1.pt")
+    told = []
+    for address in (None, "local"):
+        with pytest.raises(ValueError, match="not finite") as raised:
+            list(explain_checkpoints(**(settings | {"paths": [settings["paths"][0], tmp_path]}), ray=address))
+        told.append((type(raised.value), str(raised.value)))
+    assert told[0] == told[1]
+
+
+@pytest.mark.usefixtures("_two_processes")
+def test_a_log_is_gone_on_with_by_the_cluster(asked, tmp_path):
+    settings, alone = asked
+    list(explain_checkpoints(**(settings | {"paths": settings["paths"][:2]}), logdir=tmp_path))
+    assert without_cost(explain_checkpoints(**settings, logdir=tmp_path, ray="local")) == alone[2:]
+
+
+def test_the_program_starts_and_ends_a_cluster_of_its_own_and_prints_nothing_but_json(
+    asked, tmp_path, monkeypatch, capsys
+):
+    settings, alone = asked
+    ray.shutdown()
+    capsys.readouterr()  # what it said at its end
+    monkeypatch.setattr(cluster, "_look", killed_once(tmp_path / "killed", settings["paths"][2]))
+    paths = [str(path) for path in settings["paths"]]
+    assert main(["explain", *paths, "--probe", str(settings["probe"]), "--json", "--ray"]) == 0
+    records = [{**json.loads(line), "cost": None} for line in capsys.readouterr().out.splitlines()]
+    assert records == json.loads(json.dumps(alone))
+    assert not ray.is_initialized()
