@@ -246,4 +246,5 @@ def test_outputs_that_are_no_table_of_q_values_are_refused(outputs_of, got):
 def test_the_named_methods_are_the_composites_the_gradients_and_those_that_ask_often():
     gradients = "gradient_x_input", "sensitivity"
     perturbing = "occlusion", "greydanus", "sarfa", "lime", "shap", "meaningful_perturbation"
-    assert (*COMPOSITES, *gradients, *perturbing, "simple_taylor", "smoothgrad", "integrated_gradients") == METHODS
+    sloping = "simple_taylor", "smoothgrad", "integrated_gradients"
+    assert (*COMPOSITES, *gradients, *perturbing, *sloping, "deep_lift") == METHODS
