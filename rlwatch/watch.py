@@ -43,7 +43,8 @@ class Watch:
     `game`: the game that is trained on, checked against the probe's. `total_steps`: the training's length in agent
     steps, where it is known, so that checkpoints stand evenly. `budget`: part of the wall clock that the monitor may
     use, `every`: a distance in steps instead. `observe`: from the probe's uint8 frames (probe, stack, y, x) to what the
-    network takes; found by trial if left out. `purge_step`: the step that a resumed training goes on from.
+    network takes; found by trial if left out. `method` and its keywords `options`: as of `explain`. `purge_step`: the
+    step that a resumed training goes on from.
 
     `where`: "inline" makes each checkpoint here and now while the training waits, and a call returns its Report.
     "process" makes it in a process of its own while the training goes on: a call hands over the weights, in
@@ -187,8 +188,11 @@ class Watch:
             self._place = Worker(self._network, settings, log_settings if own else None)
 
     def _submit(self, job: Job) -> None:
-        with _untouched_generators():
-            self._place.submit(job)
+        try:
+            with _untouched_generators():
+                self._place.submit(job)
+        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
+            self._note(Fault(f"step {job.step:,}", f"{type(error).__name__}: {error}"))
 
     def _settle(self) -> Report | None:
         """The newest Report, once everything that was handed over has come back."""
@@ -201,9 +205,12 @@ class Watch:
     def _collect(self, *, wait: float = 0.0) -> Report | None:
         """The newest Report that has come back."""
         newest = None
-        for outcome in self._place.outcomes(wait=wait):
-            self._book(outcome)
-            newest = outcome.report or newest
+        try:
+            for outcome in self._place.outcomes(wait=wait):
+                self._book(outcome)
+                newest = outcome.report or newest
+        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
+            self._note(Fault("a checkpoint that came back", f"{type(error).__name__}: {error}"))
         self._last = newest or self._last
         return newest
 
