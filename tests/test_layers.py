@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
-from rlwatch.attribution import COMPOSITES, AlphaBeta, Composite, Epsilon, Gamma, WSquare, explain_targets, layers
-from rlwatch.attribution.layers import Convolution
+from rlwatch.attribution import COMPOSITES, AlphaBeta, Composite, Epsilon, Gamma, WSquare, convolution, explain_targets
+from rlwatch.attribution.convolution import Convolution
 from tests.fixtures import zennit_maps
 
 SHAPES = {  # side, kernel, stride, padding
@@ -53,7 +53,7 @@ def test_a_layer_that_is_taken_in_parts_gives_the_same_relevance(monkeypatch, co
     box = {"low": zennit_maps.LOW, "high": zennit_maps.HIGH}
     whole = explain_targets(network, observations, method=composite, **box)
     assert len(observations) > 1
-    monkeypatch.setattr(layers, "CACHE", 1)
+    monkeypatch.setattr(convolution, "CACHE", 1)
     parts = explain_targets(network, observations, method=composite, **box)
     for target, explanation in whole.items():
         torch.testing.assert_close(parts[target].relevance, explanation.relevance, rtol=1e-12, atol=1e-14)

@@ -30,6 +30,7 @@ from rlwatch.attribution.signals import (
     PixelsReached,
     Progress,
     Propagate,
+    Rectify,
     Role,
     StandIn,
     channel_bias,
@@ -51,7 +52,8 @@ class Interception(TorchFunctionMode):
     """The torch calls of one forward pass.
 
     `rule_of=None` takes the true gradient everywhere; `stop=True` ends the pass at the pixels, with PixelsReached;
-    `instead` is what the network gets for the pixels. After the pass `pixels` is the explained tensor, and gradients
+    `instead` is what the network gets for the pixels; `valued=True` has the first layer multiply what it returns by its
+    inputs, so that relevance itself arrives at the pixels. After the pass `pixels` is the explained tensor, and gradients
     gather in its two stand-ins: `ruled` (where a rule returns relevance itself) and `direct` (where relevance is in
     gradient form). `keep=True` keeps in `computed` each table that was computed on the way. `treat` says what is run
     for an operation that is no linear map.
@@ -66,6 +68,7 @@ class Interception(TorchFunctionMode):
         stop: bool = False,
         instead: Tensor | None = None,
         keep: bool = False,
+        valued: bool = False,
         treat: Treatment = treatment,
     ) -> None:
         super().__init__()
@@ -74,7 +77,7 @@ class Interception(TorchFunctionMode):
         self.progress = Progress()
         self.observations = self.ruled = self.direct = observations
         self._rule_of, self._box, self._stop = rule_of, box, stop
-        self._instead, self._keep, self._treat = instead, keep, treat
+        self._instead, self._keep, self._valued, self._treat = instead, keep, valued, treat
         self._sandbox = Sandbox(observations)
         self._token = object()
         self._layers = 0
@@ -188,7 +191,8 @@ class Interception(TorchFunctionMode):
             layer.box = partial(padded_box, self._box, lambda corner: padded(stand_in.padding(corner), padding))
         rule = self._rule(layer)
         if stand_in:
-            inputs = stand_in.ruled if rule.pixels else stand_in.direct
+            layer.valued = self._valued and not rule.pixels
+            inputs = stand_in.ruled if rule.pixels or layer.valued else stand_in.direct
         with torch.enable_grad():
             source = padded(inputs, padding)
         return self._outputs(layer, rule, source)
@@ -204,8 +208,8 @@ class Interception(TorchFunctionMode):
 
     def _outputs(self, layer: Layer, rule: Rule, source: Tensor) -> Tensor:
         handed = [layer.outputs]
-        layer.outputs = layer.outputs.detach()
-        layer.versions = layer.inputs._version, layer.outputs._version  # noqa: SLF001
+        layer.versions = layer.inputs._version, 0  # noqa: SLF001  (how autograd knows them, too)
+        layer.replace_outputs(layer.outputs.detach())
         with torch.enable_grad():
             outputs: Tensor = Propagate.apply(source, handed, layer, rule, self.progress)  # type: ignore[no-untyped-call]
         self._mark(outputs, Role.CARRYING, call=Call(layer, rule, source))
@@ -281,6 +285,8 @@ class Interception(TorchFunctionMode):
                 outputs = recurrent.unfolded(name, self._inner_layer, *args, **kwargs)
             self._mark(outputs, Role.CARRYING)
             return outputs
+        if name == "relu" and self._treat is treatment and (call := self._call(carriers[0])) is not None:
+            return self._rectified(carriers[0], call.layer)
         if name in operations.ADDITIONS and len(carriers) == 1 and len(args) > 1 and not kwargs:
             return self._with_bias(carriers[0], args[1] if args[0] is carriers[0] else args[0])
         return None
@@ -293,13 +299,27 @@ class Interception(TorchFunctionMode):
         self._mark(inputs, Role.CARRYING)
         return self._linear_map("linear", (inputs, weight, bias), {})
 
+    def _rectified(self, values: Tensor, layer: Layer) -> Tensor:
+        """A ReLU right behind a layer, whose results stand for the layer's outputs while it alone reads them."""
+        self._consume([values], "relu")
+        with torch.enable_grad():
+            outputs: Tensor = Rectify.apply(values, layer)  # type: ignore[no-untyped-call]
+        if layer.rectified:
+            layer.replace_outputs(outputs.detach())
+        self._mark(outputs, Role.CARRYING)
+        return outputs
+
     def _consume(self, carriers: list[Tensor], name: str) -> None:
         """Notes what reads the outputs of layers."""
         for tensor, call in ((tensor, self._call(tensor)) for tensor in carriers):
-            if call is not None:
-                call.layer.consumers.add(name.rstrip("_"))
-                if name.startswith("relu"):  # in place too it leaves outputs as they are where relevance is not 0
-                    call.layer.versions = call.layer.versions[0], tensor._version  # noqa: SLF001
+            if call is None:
+                continue
+            relu = name.rstrip("_") == "relu" and self._treat is treatment
+            if call.layer.rectified and not relu:
+                call.layer.replace_outputs(tensor.detach())
+            call.layer.consumers.add("relu" if relu else "other")
+            if relu:  # in place too it leaves outputs as they are where relevance is not 0
+                call.layer.versions = call.layer.versions[0], tensor._version  # noqa: SLF001
 
     def _call(self, tensor: Tensor) -> Call | None:
         return getattr(self.mark(tensor), "call", None)

@@ -96,7 +96,7 @@ class Queries:
 
     def _run(self, pictures: Tensor, rule_of: RuleOf | None = None, treat: Treatment = treatment) -> Pass:
         one = self.origin.observations[:1]
-        observations = one.repeat(len(pictures), *[1] * (one.ndim - 1))
+        observations = one.expand(len(pictures), *one.shape[1:])
         return run(self.network, observations, rule_of, instead=pictures, keep=self.target.of_streams, treat=treat)
 
 

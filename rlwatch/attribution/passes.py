@@ -93,16 +93,17 @@ def run(
     *,
     instead: Tensor | None = None,
     keep: bool = False,
+    valued: bool = False,
     treat: Treatment = treatment,
 ) -> Pass:
     """A forward pass of the network, `instead` standing in the place of its pixels; `keep` for targets of streams.
 
-    `treat` says what is run for an operation that is no linear map.
+    `valued` has relevance itself arrive at the pixels where it can, instead of relevance in gradient form. `treat` says what is run for an operation that is no linear map.
 
     Raises: ValueError: what it returned is no table of Q-values, is not finite, or does not follow from the
         observations. NotImplementedError: the network holds an operation for which LRP knows no rule.
     """
-    interception = Interception(observations, rule_of, box, instead=instead, keep=keep, treat=treat)
+    interception = Interception(observations, rule_of, box, instead=instead, keep=keep, valued=valued, treat=treat)
     with torch.enable_grad(), interception:
         outputs = network(interception.observations)
     q_values, pixels = _q_values(outputs, interception, len(observations))

@@ -16,6 +16,10 @@ from torch import Tensor
 from rlwatch.attribution.copies import Baseline, Gradient, reference
 
 
+Place = Callable[[slice, Tensor], Float[Tensor, "probe number stack y x"]]
+"""The pictures of these numbers for some of the probes."""
+
+
 def simple_taylor(
     gradient: Gradient,
     observations: Real[Tensor, "probe stack y x"],
@@ -38,7 +42,7 @@ def simple_taylor(
         raise ValueError(f"root must lie in (0, 1), got {root}: at 0 itself a ReLU without bias has no slope")
     start, way = way_from(observations, baseline)
     at_root = _mean_gradient(
-        gradient, start, weights, lambda probe, _: start[probe] + root * way[probe], torch.ones(1), batch_size
+        gradient, start, weights, lambda some, _: (start[some] + root * way[some])[:, None], torch.ones(1), batch_size
     )
     return (1 - root) * way * at_root
 
@@ -67,18 +71,16 @@ def smoothgrad(
         raise ValueError(f"samples must be at least 1, got {samples}")
     _refuse_integers(observations)
     generator = generator or torch.Generator().manual_seed(0)
-    noise = torch.stack(
-        [
-            torch.randn(observations.shape[1:], generator=generator, device=generator.device, dtype=observations.dtype)
-            for _ in range(samples)
-        ]
-    ).to(observations.device)
+    noise = torch.empty(samples, *observations.shape[1:], dtype=observations.dtype, device=generator.device)
+    for sample in noise:
+        sample.normal_(generator=generator)
+    noise = noise.to(observations.device)
     spread = sigma * (observations.amax((1, 2, 3), keepdim=True) - observations.amin((1, 2, 3), keepdim=True))
     slopes = _mean_gradient(
         gradient,
         observations,
         weights,
-        lambda probe, sample: observations[probe] + spread[probe] * noise[sample],
+        lambda some, samples: torch.addcmul(observations[some, None], spread[some, None], noise[samples]),
         torch.full((samples,), 1 / samples, dtype=torch.float64),
         batch_size,
     )
@@ -108,7 +110,12 @@ def integrated_gradients(
     places, shares = (torch.from_numpy(each / 2) for each in np.polynomial.legendre.leggauss(steps))
     along = (places + 0.5).to(way)[:, None, None, None]
     return way * _mean_gradient(
-        gradient, start, weights, lambda probe, step: start[probe] + along[step] * way[probe], shares, batch_size
+        gradient,
+        start,
+        weights,
+        lambda some, numbers: torch.addcmul(start[some, None], along[numbers], way[some, None]),
+        shares,
+        batch_size,
     )
 
 
@@ -116,18 +123,22 @@ def _mean_gradient(
     gradient: Gradient,
     observations: Float[Tensor, "probe stack y x"],
     weights: Float[Tensor, "probe action"],
-    place: Callable[[Tensor, Tensor], Tensor],
+    place: Place,
     shares: Tensor,
     batch_size: int,
 ) -> Float[Tensor, "probe stack y x"]:
-    """The mean by `shares` of the gradients at `place(probe, number)`, `batch_size` of them at a time."""
+    """The mean by `shares` of the gradients at the pictures of `place`, `batch_size` of them at a time."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     total = torch.zeros_like(observations, memory_format=torch.contiguous_format)
-    shares = shares.to(total)[:, None, None, None]
-    for some in torch.split(torch.arange(len(total) * len(shares), device=total.device), batch_size):
-        probe, number = some // len(shares), some % len(shares)
-        total.index_add_(0, probe, gradient(place(probe, number), weights[probe]) * shares[number])
+    together = max(1, batch_size // len(shares))
+    for probes in torch.split(torch.arange(len(total)), together):
+        some = slice(int(probes[0]), int(probes[-1]) + 1)
+        for numbers in torch.split(torch.arange(len(shares), device=total.device), batch_size):
+            pictures = place(some, numbers)
+            slopes = gradient(pictures.flatten(0, 1), weights[some].repeat_interleave(len(numbers), 0))
+            means = shares[numbers].to(total) @ slopes.reshape(*pictures.shape[:2], -1)
+            total[some] += means.view_as(total[some])
     return total
 
 

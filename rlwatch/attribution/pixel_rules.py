@@ -24,6 +24,7 @@ class Flat:
 
     epsilon: float = 1e-6
     pixels: ClassVar[bool] = True
+    gates: ClassVar[bool] = True
 
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to the relevance of the inputs."""
@@ -50,6 +51,7 @@ class WSquare:
 
     epsilon: float = 1e-6
     pixels: ClassVar[bool] = True
+    gates: ClassVar[bool] = True
 
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to the relevance of the inputs."""
@@ -75,6 +77,7 @@ class ZBox:
 
     epsilon: float = 1e-6
     pixels: ClassVar[bool] = True
+    gates: ClassVar[bool] = True
 
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to the relevance of the inputs.
@@ -89,9 +92,11 @@ class ZBox:
         ratio = torch.div(layer.outputs, total.add_(self.epsilon), out=total)
         above = inputs - low if layer.once("raised", lambda: bool(low.any())) else inputs
 
+        below = layer.once("below", lambda: low - high)
+
         def propagate(g: Tensor) -> Tensor:
             whole, falling = layer.transposed_pair(g * ratio, layer.weight, layer.negative)
-            return (whole * above).addcmul_(falling, low - high)
+            return torch.mul(whole, above, out=layer.destination).addcmul_(falling, below)
 
         return propagate
 

@@ -58,7 +58,8 @@ class Request:
     def _passed(self, observed: Tensor, targets: Mapping[str, Target]) -> Answer:
         relevance_of = GRADIENT_METHODS.get(self.method, gradient_x_input)
         keep = any(target.of_streams for target in targets.values())
-        passed = run(self.network, observed, self.rule_of, self.box, keep=keep)
+        valued = relevance_of is gradient_x_input
+        passed = run(self.network, observed, self.rule_of, self.box, keep=keep, valued=valued)
         found = [passed.q_values.detach()]
         for left, target in zip(reversed(range(len(targets))), targets.values(), strict=True):
             score = passed.score(target)

@@ -3,7 +3,8 @@
 A rule is asked once per layer and pass, `rule(layer)`, and answers with the function that carries relevance from the
 layer's outputs to its inputs. Relevance travels in gradient form: the function gets g = R / outputs and returns
 R / inputs, so that sums, means, views and max-pooling between layers are right under plain differentiation. The rules
-that give relevance to an input of 0 (`pixels = True`) return R itself and are for the first layer only.
+that give relevance to an input of 0 (`pixels = True`) return R itself and are for the first layer only. A rule that
+multiplies by the outputs may say so (`gates = True`): behind it a ReLU needs no mask.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from torch import Tensor
 from rlwatch.attribution.layers import Layer
 
 Propagation = Callable[[Tensor], Tensor]
-Weights = Callable[[], Tensor]
 
 
 @runtime_checkable
@@ -35,14 +35,6 @@ class Rule(Protocol):
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to R / inputs."""
         ...
-
-
-def _positive(values: Tensor | None) -> Tensor | None:
-    return None if values is None else values.clamp(min=0)
-
-
-def _negative(values: Tensor | None) -> Tensor | None:
-    return None if values is None else values.clamp(max=0)
 
 
 @dataclass(frozen=True)
@@ -69,12 +61,18 @@ class Epsilon:
     epsilon: float = 1e-6
     pixels: ClassVar[bool] = False
 
+    @property
+    def gates(self) -> bool:
+        """True if outputs of 0 get nothing."""
+        return self.epsilon > 0
+
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to R / inputs."""
         if not self.epsilon:
             return Zero()(layer)
-        stabilized = layer.outputs.abs().add_(self.epsilon)
-        return lambda g: layer.transposed(torch.addcdiv(g, g, stabilized, value=-self.epsilon), layer.weight)
+        size = layer.outputs if layer.rectified else layer.outputs.abs()
+        ratio = size / (size + self.epsilon)
+        return lambda g: layer.transposed(g * ratio, layer.weight)
 
 
 @dataclass(frozen=True)
@@ -87,6 +85,7 @@ class ZPlus:
     epsilon: float = 1e-6
     bias: bool = True
     pixels: ClassVar[bool] = False
+    gates: ClassVar[bool] = True
 
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to R / inputs."""
@@ -105,6 +104,7 @@ class AlphaBeta:
     epsilon: float = 1e-6
     bias: bool = True
     pixels: ClassVar[bool] = False
+    gates: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Raises: ValueError: α and β do not differ by 1, or one is negative."""
@@ -114,66 +114,55 @@ class AlphaBeta:
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to R / inputs."""
         bias = layer.bias if self.bias else None
-        up, down = (lambda: layer.positive), (lambda: layer.negative)
-        if not self.beta:
-            return _share(layer, up, down, _positive(bias), self.epsilon)
-        if layer.joinable() and layer.nonnegative():
-            return self._joined(layer, bias)
-        activating = _share(layer, up, down, _positive(bias), self.epsilon, self.alpha)
-        inhibiting = _share(layer, down, up, _negative(bias), -self.epsilon, -self.beta)
-        return lambda g: activating(g).add_(inhibiting(g))
-
-    def _joined(self, layer: Layer, bias: Tensor | None) -> Propagation:
-        """Both shares as one layer of twice the outputs, which saves a transpose."""
-        offsets = _offset(layer, _positive(bias), self.epsilon), _offset(layer, _negative(bias), -self.epsilon)
-        both = layer.once("both", lambda: torch.cat([layer.positive, layer.negative]))
-        ratios = layer.forward(layer.inputs, both, torch.cat(offsets))
-        halves = ratios.chunk(2, 1)
-        for half in halves:
-            torch.div(layer.outputs, half, out=half)
-        weight = layer.once(self, lambda: torch.cat([self.alpha * layer.positive, -self.beta * layer.negative]))
-
-        def propagate(g: Tensor) -> Tensor:
-            shares = torch.empty_like(ratios)
-            for half, share in zip(halves, shares.chunk(2, 1), strict=True):
-                torch.mul(half, g, out=share)
-            return layer.transposed(shares, weight)
-
-        return propagate
+        raised = _raised(layer, bias, self.epsilon)
+        lowered = _lowered(layer, raised, bias, self.epsilon) if self.beta else None
+        up = _ratio(layer, raised, self.epsilon)
+        if lowered is None:
+            return lambda g: _to_raising(layer, g * up)
+        down = _ratio(layer, lowered, self.epsilon)
+        if not layer.nonnegative:
+            return lambda g: (
+                _to_raising(layer, g * up).mul_(self.alpha).sub_(_to_lowering(layer, g * down), alpha=self.beta)
+            )
+        favoured = layer.once((self, "up"), lambda: self.alpha * layer.positive)
+        against = layer.once((self, "down"), lambda: -self.beta * layer.negative)
+        return lambda g: layer.transposed_sum(g * up, favoured, g * down, against)
 
 
-def _share(
-    layer: Layer, weight: Weights, mirrored: Weights, bias: Tensor | None, epsilon: float, factor: float = 1.0
-) -> Propagation:
-    """Relevance shared out by `weight` among positive inputs and by `mirrored` among negative ones, × `factor`.
-
-    `epsilon` has the sign that the total has wherever relevance is not 0.
-    """
-    inputs, main = layer.inputs, weight()
-    offset = _offset(layer, bias, epsilon)
-    if layer.nonnegative():
-        ratio = _ratio(layer, layer.forward(inputs, main, offset), factor)
-        return lambda g: layer.transposed(g * ratio, main)
-    other = mirrored()
-    total = layer.forward(inputs.clamp(min=0), main, offset) + layer.forward(inputs.clamp(max=0), other)
-    ratio = _ratio(layer, total, factor)
-
-    def propagate(g: Tensor) -> Tensor:
-        shares = g * ratio
-        return torch.where(inputs >= 0, *layer.transposed_pair(shares, main, other))
-
-    return propagate
+def _raised(layer: Layer, bias: Tensor | None, epsilon: float) -> Tensor:
+    """What pushes each output up, added up, the bias where it does, and epsilon."""
+    inputs = layer.inputs
+    offset = layer.weight.new_full((len(layer.weight),), epsilon) if bias is None else bias.clamp(min=0) + epsilon
+    if layer.nonnegative:
+        return layer.forward(inputs, layer.positive, offset)
+    total = layer.forward(inputs.clamp(min=0), layer.positive, offset)
+    return total.add_(layer.forward(inputs.clamp(max=0), layer.negative))
 
 
-def _offset(layer: Layer, bias: Tensor | None, epsilon: float) -> Tensor:
-    """The bias that adds epsilon to the outputs too."""
-    return layer.weight.new_full((len(layer.weight),), epsilon) if bias is None else bias + epsilon
+def _lowered(layer: Layer, raised: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
+    """What pushes each output down, added up, and -epsilon: the rest of the output, where relevance is not 0."""
+    rest = layer.outputs - raised
+    if bias is None and layer.bias is not None:
+        rest.sub_(layer.per_output(layer.bias))
+    return rest.clamp_(max=-epsilon)
 
 
-def _ratio(layer: Layer, total: Tensor, factor: float = 1.0) -> Tensor:
-    """Outputs / total × factor, 0 where the total is 0 (by chance, where a ReLU is silent); takes its memory."""
-    ratio = torch.div(layer.outputs, total, out=total).nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
-    return ratio if factor == 1 else ratio.mul_(factor)
+def _to_raising(layer: Layer, shares: Tensor) -> Tensor:
+    """R / inputs where `shares` go to what pushes the outputs up."""
+    if layer.nonnegative:
+        return layer.transposed(shares, layer.positive)
+    return torch.where(layer.inputs >= 0, *layer.transposed_pair(shares, layer.positive, layer.negative))
+
+
+def _to_lowering(layer: Layer, shares: Tensor) -> Tensor:
+    """R / inputs where `shares` go to what pushes the outputs down, for inputs of either sign."""
+    return torch.where(layer.inputs >= 0, *layer.transposed_pair(shares, layer.negative, layer.positive))
+
+
+def _ratio(layer: Layer, total: Tensor, epsilon: float) -> Tensor:
+    """Outputs / total, which takes its memory; 0 where the total is 0, as it can be without an epsilon."""
+    ratio = torch.div(layer.outputs, total, out=total)
+    return ratio if epsilon else ratio.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
 
 
 @dataclass(frozen=True)
@@ -187,21 +176,33 @@ class Gamma:
     gamma: float = 0.25
     epsilon: float = 1e-6
     pixels: ClassVar[bool] = False
+    gates: ClassVar[bool] = True
 
     def __call__(self, layer: Layer) -> Propagation:
-        """The function from g = R / outputs to R / inputs."""
-        weight, bias = layer.weight, layer.bias
-        up = partial(layer.once, (self, "up"), partial(self._favoured, weight, min=0))
-        down = partial(layer.once, (self, "down"), partial(self._favoured, weight, max=0))
-        positive = _share(layer, up, down, bias if bias is None else self._favoured(bias, min=0), self.epsilon)
-        if layer.rectified:
-            return positive
-        negative = _share(layer, down, up, bias if bias is None else self._favoured(bias, max=0), -self.epsilon)
-        above, below = layer.outputs > 0, layer.outputs < 0
-        return lambda g: positive(g * above).add_(negative(g * below))
+        """The function from g = R / outputs to R / inputs.
 
-    def _favoured(self, values: Tensor, **limit: int) -> Tensor:
-        return values + self.gamma * values.clamp(**limit)
+        With u and d what pushes an output z up and down, z = u + d, the total of z > 0 is z + γu, that of z < 0 is
+        z + γd; and u, d = (z ± Σ|input × weight| ± |bias|) / 2. So one pass with |weight| serves both.
+        """
+        even, odd = 1 + self.gamma / 2, self.gamma / 2
+        bias = None if layer.bias is None else layer.bias.abs()
+        inputs = layer.inputs if layer.nonnegative else layer.inputs.abs()
+        total = layer.forward(inputs, layer.magnitude, bias).mul_(odd)
+        size = layer.outputs if layer.rectified else layer.outputs.abs()
+        ratio = _ratio(layer, total.add_(size, alpha=even).add_(self.epsilon), self.epsilon)
+        if layer.rectified and layer.nonnegative:
+            up = layer.once(self, lambda: even * layer.weight + odd * layer.magnitude)
+            return lambda g: layer.transposed(g * ratio, up)
+        return partial(self._either_sign, layer, ratio, ratio.abs())
+
+    def _either_sign(self, layer: Layer, ratio: Tensor, size: Tensor, g: Tensor) -> Tensor:
+        shares, signed = g * size, g * ratio
+        plain = layer.once((self, "plain"), lambda: (1 + self.gamma / 2) * layer.weight)
+        magnitude = layer.once((self, "magnitude"), lambda: self.gamma / 2 * layer.magnitude)
+        if layer.nonnegative:
+            return layer.transposed_sum(shares, plain, signed, magnitude)
+        favoured = layer.transposed(signed, magnitude)
+        return layer.transposed(shares, plain).add_(torch.where(layer.inputs >= 0, favoured, -favoured))
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,7 @@ class Pass:
     """
 
     pixels: ClassVar[bool] = True
+    gates: ClassVar[bool] = True
 
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to the relevance of the inputs.

@@ -139,30 +139,65 @@ def descends(tensor: Tensor, progress: Progress) -> bool:
     return False
 
 
+class Rectify(torch.autograd.Function):
+    """A ReLU right behind a layer: where nothing else reads that layer's outputs, the layer itself stops relevance."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, layer: Layer) -> Tensor:
+        """The positive part of the layer's outputs."""
+        rectified = values.clamp(min=0)
+        ctx.layer = layer
+        ctx.save_for_backward(rectified)
+        return rectified
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        """R / outputs of the layer."""
+        return g if ctx.layer.rectified else g * (ctx.saved_tensors[0] > 0), None
+
+
 def _propagation(layer: Layer, rule: Rule, *, keep: bool) -> Propagation:
+    """What `rule` makes of g, a few observations at a time, so that what it computes on the way stays in the cache.
+
+    `keep`: it will be asked again.
+    """
     if layer.inputs._version != layer.versions[0]:  # noqa: SLF001  (how autograd knows it, too)
         raise RuntimeError("the network writes in place into what a layer has read: let it write into a clone")
     if layer.outputs._version != layer.versions[1]:  # noqa: SLF001
         layer.outputs = layer.forward(layer.inputs, layer.weight, layer.bias)
     parts = layer.parts()
-    return rule(layer) if len(parts) == 1 else _in_parts(layer, parts, rule, keep=keep)
-
-
-def _in_parts(layer: Layer, parts: list[slice], rule: Rule, *, keep: bool) -> Propagation:
-    """What `rule` makes of g, a few observations at a time, so that what it computes on the way stays in the cache.
-
-    `keep`: it will be asked again.
-    """
-    kept: dict[int, Propagation] = {}
+    if len(parts) == 1:
+        return _gated(layer, rule)
+    kept: dict[int, tuple[Layer, Propagation]] = {}
 
     def propagate(g: Tensor) -> Tensor:
         inputs = torch.empty_like(layer.inputs)
         for rows in parts:
-            propagation = kept.get(rows.start) or rule(layer.part(rows))
-            inputs[rows] = propagation(g[rows])
+            part, propagation = kept.get(rows.start) or _of_part(layer.part(rows), rule)
+            part.destination = inputs[rows]
+            found = propagation(g[rows])
+            if found is not part.destination:
+                part.destination.copy_(found)
             if keep:
-                kept[rows.start] = propagation
+                kept[rows.start] = part, propagation
         return inputs
+
+    return propagate
+
+
+def _of_part(part: Layer, rule: Rule) -> tuple[Layer, Propagation]:
+    return part, _gated(part, rule)
+
+
+def _gated(layer: Layer, rule: Rule) -> Propagation:
+    """What `rule` makes of g, which is 0 where a ReLU behind the layer is; times the inputs if the layer is valued."""
+    propagation = rule(layer)
+    masks = layer.rectified and not getattr(rule, "gates", False)
+    alive = layer.outputs > 0 if masks else None
+
+    def propagate(g: Tensor) -> Tensor:
+        found = propagation(g if alive is None else g * alive)
+        return torch.mul(found, layer.inputs, out=layer.destination) if layer.valued else found
 
     return propagate
 
