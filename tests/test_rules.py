@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from rlwatch.attribution import Composite, explain
-from rlwatch.attribution.layers import Convolution, Dense, Layer
+from rlwatch.attribution.convolution import Convolution
+from rlwatch.attribution.layers import Dense, Layer
 from rlwatch.attribution.pixel_rules import Flat, WSquare, ZBox
 from rlwatch.attribution.rules import AlphaBeta, Epsilon, Gamma, Pass, Zero, ZPlus
 

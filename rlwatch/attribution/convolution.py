@@ -24,10 +24,8 @@ Pair = tuple[int, int]
 
 def in_cache(rows: int, *tensors: Tensor) -> list[slice]:
     """Slices of `rows` rows, about equal, that fit the cache by the largest of `tensors`; all at once but on a CPU."""
-    if rows < 2 or tensors[0].device.type != "cpu":
-        return [slice(0, rows)]
     largest = max(tensor.numel() * tensor.element_size() for tensor in tensors)
-    parts = min(rows, max(1, round(largest / CACHE)))
+    parts = 1 if tensors[0].device.type != "cpu" else max(1, min(rows, round(largest / CACHE)))
     bounds = [rows * part // parts for part in range(parts + 1)]
     return [slice(*pair) for pair in itertools.pairwise(bounds)]
 

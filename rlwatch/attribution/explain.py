@@ -12,15 +12,18 @@ from torch import Tensor
 
 from rlwatch.attribution.box import Bound
 from rlwatch.attribution.methods import CONSERVING, METHODS
-from rlwatch.attribution.passes import Network, run
-from rlwatch.attribution.request import Answer, Method, Observations, Request, quiet, request
-from rlwatch.attribution.targets import Target, action, target_named
+from rlwatch.attribution.passes import Network
+from rlwatch.attribution.request import Answer, Method, Observations, Request, request
+from rlwatch.attribution.targets import Targets, target_named
 
 __all__ = ["METHODS", "ActionExplanation", "Explanation", "explain", "explain_actions", "explain_targets"]
 
 ALL = "all"
 MAPS = 300
 """Maps of a part of `explain_actions`: 34 MB of 4×84×84 pixels, twice while they are joined; fewer cost more each."""
+
+MANY = 18
+"""Actions that a network is taken to have until it has answered: all that the Atari console knows."""
 
 
 @dataclass(frozen=True)
@@ -148,16 +151,15 @@ def explain_actions(
     if maps < 1:
         raise ValueError(f"maps must be at least 1, got {maps}")
     asked = request(network, observations, method, settings.pop("batch_size", 64), *bounds, settings)
-    scores = _of_each_action(asked)
-    size = max(1, maps // len(scores))
-    for start in range(0, len(asked.observed), size):
-        asked, found = _answer(asked, fallback, start, size, scores)
-        yield _of_actions(asked, found)
+    start, size = 0, max(1, maps // MANY)
+    while start < len(asked.observed):
+        asked, (q_values, relevance) = _answer(asked, fallback, start, size, None)
+        start, size = start + size, max(1, maps // q_values.shape[1])
+        absorbed = _absorbed(asked, ALL, q_values, relevance)
+        yield ActionExplanation(q_values, relevance, absorbed, asked.method, asked.fallback)
 
 
-def _answer(
-    asked: Request, fallback: str | None, start: int, size: int, targets: dict[str, Target]
-) -> tuple[Request, Answer]:
+def _answer(asked: Request, fallback: str | None, start: int, size: int, targets: Targets) -> tuple[Request, Answer]:
     """The request, or the one that it has fallen back to, and what was found."""
     if fallback not in {None, "gradient_x_input"}:
         raise ValueError(f"expected as fallback 'gradient_x_input' or None, got {fallback!r}")
@@ -175,12 +177,6 @@ def _explanation(asked: Request, target: str, q_values: Tensor, score: Tensor, r
     return Explanation(q_values, relevance, score, absorbed, asked.method, target, asked.fallback)
 
 
-def _of_actions(asked: Request, found: Answer) -> ActionExplanation:
-    q_values, relevance = found[0], torch.stack(found[2::2], 1)
-    absorbed = _absorbed(asked, ALL, q_values, relevance)
-    return ActionExplanation(q_values, relevance, absorbed, asked.method, asked.fallback)
-
-
 def _absorbed(asked: Request, target: str, score: Tensor, relevance: Tensor) -> Tensor:
     """Score − sum of the map, or NaN.
 
@@ -195,12 +191,6 @@ def _absorbed(asked: Request, target: str, score: Tensor, relevance: Tensor) -> 
         )
     conserving = asked.rule_of is not None or asked.method in CONSERVING
     return score - total if conserving else torch.full_like(score, torch.nan)
-
-
-def _of_each_action(asked: Request) -> dict[str, Target]:
-    with quiet(asked.observed.device.type):
-        actions = run(asked.network, asked.observed[:1]).q_values.shape[1]
-    return {f"action={index}": Target(action(index)) for index in range(actions)}
 
 
 def _all_of(parts: list[ActionExplanation]) -> ActionExplanation:

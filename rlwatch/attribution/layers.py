@@ -35,9 +35,9 @@ class Dense:
 class Layer:
     """One call of a map in a forward pass, as a rule sees it.
 
-    `outputs` may be 0 where they are negative if the layer is `rectified`. `valued`: what the rule returns is multiplied
-    by the inputs, so that relevance itself arrives at the pixels. A rule that returns relevance itself may write it to
-    `destination`.
+    `outputs` may be 0 where they are negative if the layer is `rectified`. `valued`: what the rule returns is
+    multiplied by the inputs, so that relevance itself arrives at the pixels. A rule that returns relevance itself may
+    write it to `destination`.
     """
 
     map: Dense | Convolution
@@ -93,7 +93,7 @@ class Layer:
     @property
     def magnitude(self) -> Tensor:
         """The weights without their signs."""
-        return self.once("magnitude", lambda: self.weight.abs())
+        return self.once("magnitude", self.weight.abs)
 
     @cached_property
     def nonnegative(self) -> bool:

@@ -52,11 +52,11 @@ class Interception(TorchFunctionMode):
     """The torch calls of one forward pass.
 
     `rule_of=None` takes the true gradient everywhere; `stop=True` ends the pass at the pixels, with PixelsReached;
-    `instead` is what the network gets for the pixels; `valued=True` has the first layer multiply what it returns by its
-    inputs, so that relevance itself arrives at the pixels. After the pass `pixels` is the explained tensor, and gradients
-    gather in its two stand-ins: `ruled` (where a rule returns relevance itself) and `direct` (where relevance is in
-    gradient form). `keep=True` keeps in `computed` each table that was computed on the way. `treat` says what is run
-    for an operation that is no linear map.
+    `instead` is what the network gets for the pixels; `valued=True` has the first layer multiply what it returns by
+    its inputs, so that relevance itself arrives at the pixels. After the pass `pixels` is the explained tensor, and
+    gradients gather in its two stand-ins: `ruled` (relevance itself) and `direct` (relevance in gradient form).
+    `keep=True` keeps in `computed` each table that was computed on the way. `treat` says what is run for an operation
+    that is no linear map.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ from rlwatch.attribution.perturbation import greydanus, occlusion, sarfa
 from rlwatch.attribution.rescale import deep_lift, rescaling
 from rlwatch.attribution.rules import Zero
 from rlwatch.attribution.sampling import lime, shap
-from rlwatch.attribution.targets import Target, unknown
+from rlwatch.attribution.targets import Target, Targets, each_of, streams_in, unknown
 from rlwatch.attribution.treatment import Treatment, treatment
 
 Method = Callable[..., Tensor]
@@ -121,17 +121,17 @@ def settings(method: str) -> list[str]:
 
 
 def queried(
-    network: Network, observations: Tensor, targets: Mapping[str, Target], method: str, options: Mapping[str, Any]
+    network: Network, observations: Tensor, targets: Targets, method: str, options: Mapping[str, Any]
 ) -> list[Tensor]:
     """Q-values, then score and relevance of each target, by a method of QUERYING; `options` hold its `batch_size`.
 
     A generator among the options starts for each target where it stands now, so targets share what is drawn.
     """
-    origin = run(network, observations, keep=any(target.of_streams for target in targets.values()))
+    origin = run(network, observations, keep=streams_in(targets))
     pictures = origin.picture(origin.pixels)
     found = [origin.q_values.detach()]
     begin = generator_state(options)
-    for target in targets.values():
+    for target in each_of(targets, origin.q_values.shape[1]):
         rewind(options, begin)
         table = origin.table(target).detach()
         queries = Queries(network, origin, target)

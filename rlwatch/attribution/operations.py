@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlwatch.attribution.layers import Convolution, Dense
+from rlwatch.attribution.convolution import Convolution
+from rlwatch.attribution.layers import Dense
 
 
 def _names(text: str) -> frozenset[str]:
@@ -39,8 +40,16 @@ PIECEWISE_LINEAR = _names(
 ADDITIONS = _names("add __add__ __radd__")
 """A constant per channel that is added to a layer's outputs is that layer's bias."""
 
-VIEWS: dict[str, Callable[..., Tensor]] = {"view": Tensor.reshape, "view_as": Tensor.reshape_as}
-"""Views of tensors whose channels lie last in memory, where the network expects them first."""
+
+def _viewed(tensor: Tensor, *shape: Any, **other: Any) -> Tensor:
+    """`tensor.view`, which also takes memory of another order than the network expects."""
+    if other or isinstance(shape[0], torch.dtype):
+        return tensor.view(*shape, **other)
+    return tensor.reshape(*shape)
+
+
+VIEWS: dict[str, Callable[..., Tensor]] = {"view": _viewed, "view_as": Tensor.reshape_as}
+"""Views of tensors whose channels lie last in memory, or that are one row many times."""
 
 QUESTIONS = _names(
     """size dim ndimension numel nelement stride is_contiguous is_floating_point is_complex get_device __len__ __repr__

@@ -49,19 +49,31 @@ class Pass:
         return ruled, direct
 
     def relevance(
-        self, score: Float[Tensor, " probe"], relevance_of: GradientMethod = gradient_x_input, *, last: bool = True
+        self,
+        score: Float[Tensor, " probe"],
+        relevance_of: GradientMethod = gradient_x_input,
+        *,
+        last: bool = True,
+        into: Tensor | None = None,
     ) -> Float[Tensor, "probe stack y x"]:
-        """The relevance of every pixel for `score`.
+        """The relevance of every pixel for `score`; in the memory of `into` where that is given.
 
         Raises: ValueError: what the first layer reads is not one picture per observation.
         """
         with torch.enable_grad():
             total = score.sum()
+        self.interception.progress.destination = into
         ruled, direct = self.gradients(total, last=last)
         parts = [] if ruled is None else [ruled]
         if direct is not None:
             parts.append(relevance_of(self.pixels, direct.clone() if 0 in direct.stride() else direct))
-        return self.picture(sum(parts[1:], parts[0]))
+        found = self.picture(sum(parts[1:], parts[0]))
+        return found if into is None or found.data_ptr() == into.data_ptr() else into.copy_(found)
+
+    def memory(self, targets: int) -> Float[Tensor, "probe target stack y x"]:
+        """Room for the relevance for several targets."""
+        shape = self.picture(self.pixels).shape
+        return self.pixels.new_empty(len(self.observations), targets, *shape[1:])
 
     def picture(self, values: Tensor) -> Float[Tensor, "probe stack y x"]:
         """Values of the pixels with the axes probe, stack, y, x, the last four of the observations.
@@ -98,7 +110,8 @@ def run(
 ) -> Pass:
     """A forward pass of the network, `instead` standing in the place of its pixels; `keep` for targets of streams.
 
-    `valued` has relevance itself arrive at the pixels where it can, instead of relevance in gradient form. `treat` says what is run for an operation that is no linear map.
+    `valued` has relevance itself arrive at the pixels where it can, not in gradient form. `treat` says what is run for
+    an operation that is no linear map.
 
     Raises: ValueError: what it returned is no table of Q-values, is not finite, or does not follow from the
         observations. NotImplementedError: the network holds an operation for which LRP knows no rule.

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from rlwatch.attribution.copies import Baseline, Gradient, reference
 
-
 Place = Callable[[slice, Tensor], Float[Tensor, "probe number stack y x"]]
 """The pictures of these numbers for some of the probes."""
 

@@ -21,12 +21,12 @@ from rlwatch.attribution.lrp import RuleOf
 from rlwatch.attribution.methods import METHODS, QUERYING, check_options, generator_state, of_part, queried, rewind
 from rlwatch.attribution.passes import Network, run
 from rlwatch.attribution.signals import BoxOf
-from rlwatch.attribution.targets import Target, unknown
+from rlwatch.attribution.targets import Targets, each_of, streams_in, unknown
 
 Observations = Tensor | npt.NDArray[np.generic]
 Method = str | RuleOf
 Answer = list[Tensor]
-"""Q-values, then score and relevance of each target."""
+"""Q-values, then score and relevance of each target; of every action Q-values and all relevance in one tensor."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Request:
     begin: Tensor | None
     fallback: str = ""
 
-    def part(self, start: int, size: int, targets: Mapping[str, Target]) -> Answer:
+    def part(self, start: int, size: int, targets: Targets) -> Answer:
         """What is found of `size` observations from `start` on.
 
         Raises: as `explain_targets` does.
@@ -53,18 +53,21 @@ class Request:
                 return self._passed(observed, targets)
             rewind(self.options, self.begin)
             options = of_part(self.options, start, start + size, len(self.observed))
-            return queried(self.network, observed, targets, self.method, options)
+            found = queried(self.network, observed, targets, self.method, options)
+            return [found[0], torch.stack(found[2::2], 1)] if targets is None else found
 
-    def _passed(self, observed: Tensor, targets: Mapping[str, Target]) -> Answer:
+    def _passed(self, observed: Tensor, targets: Targets) -> Answer:
         relevance_of = GRADIENT_METHODS.get(self.method, gradient_x_input)
-        keep = any(target.of_streams for target in targets.values())
-        valued = relevance_of is gradient_x_input
+        keep, valued = streams_in(targets), relevance_of is gradient_x_input
         passed = run(self.network, observed, self.rule_of, self.box, keep=keep, valued=valued)
+        each = each_of(targets, passed.q_values.shape[1])
+        together = passed.memory(len(each)) if targets is None else None
         found = [passed.q_values.detach()]
-        for left, target in zip(reversed(range(len(targets))), targets.values(), strict=True):
-            score = passed.score(target)
-            found += [score.detach(), passed.relevance(score, relevance_of, last=left == 0)]
-        return found
+        for index, target in enumerate(each):
+            score, into = passed.score(target), None if together is None else together[:, index]
+            relevance = passed.relevance(score, relevance_of, last=index == len(each) - 1, into=into)
+            found += [score.detach(), relevance]
+        return found if together is None else [found[0], together]
 
     def by_gradient(self, refusal: NotImplementedError) -> Request:
         """The same by gradient × input, as a warning says."""

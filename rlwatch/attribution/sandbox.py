@@ -80,7 +80,8 @@ class Sandbox:
             return affine(values, *batch_norm_factors(*args, **kwargs))
         if name == "instance_norm":
             args, kwargs = replaced(args, Tensor.clone), replaced(kwargs, Tensor.clone)
-        return operations.VIEWS.get(name, func)(*args, **kwargs)
+        function: Callable[..., Any] = operations.VIEWS.get(name, func)
+        return function(*args, **kwargs)
 
     def _generator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Generator:
         like = next(iter(tensors_in(args)), None)

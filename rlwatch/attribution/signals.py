@@ -94,9 +94,19 @@ def channel_bias(layer: Layer, values: Tensor) -> Tensor | None:
 
 @dataclass
 class Progress:
-    """How far a pass is: `last` while no further target will come, so that memory can go."""
+    """How far a pass is: `last` while no further target will come, so that memory can go.
+
+    `destination`: where the relevance of the pixels may be written.
+    """
 
     last: bool = True
+    destination: Tensor | None = None
+
+    def takes(self, layer: Layer) -> Tensor:
+        """Memory for what the inputs of `layer` get."""
+        found = self.destination if layer.first else None
+        fits = found is not None and (found.shape, found.dtype) == (layer.inputs.shape, layer.inputs.dtype)
+        return found if found is not None and fits else torch.empty_like(layer.inputs)
 
 
 class Propagate(torch.autograd.Function):
@@ -118,7 +128,7 @@ class Propagate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None]:
         """What the rule makes of g = R / outputs."""
-        propagation = ctx.propagation or _propagation(ctx.layer, ctx.rule, keep=not ctx.progress.last)
+        propagation = ctx.propagation or _propagation(ctx.layer, ctx.rule, ctx.progress)
         ctx.propagation = propagation
         if ctx.progress.last:
             ctx.layer = ctx.propagation = None
@@ -156,11 +166,8 @@ class Rectify(torch.autograd.Function):
         return g if ctx.layer.rectified else g * (ctx.saved_tensors[0] > 0), None
 
 
-def _propagation(layer: Layer, rule: Rule, *, keep: bool) -> Propagation:
-    """What `rule` makes of g, a few observations at a time, so that what it computes on the way stays in the cache.
-
-    `keep`: it will be asked again.
-    """
+def _propagation(layer: Layer, rule: Rule, progress: Progress) -> Propagation:
+    """What `rule` makes of g, a few observations at a time, so that what it computes on the way stays in the cache."""
     if layer.inputs._version != layer.versions[0]:  # noqa: SLF001  (how autograd knows it, too)
         raise RuntimeError("the network writes in place into what a layer has read: let it write into a clone")
     if layer.outputs._version != layer.versions[1]:  # noqa: SLF001
@@ -171,14 +178,14 @@ def _propagation(layer: Layer, rule: Rule, *, keep: bool) -> Propagation:
     kept: dict[int, tuple[Layer, Propagation]] = {}
 
     def propagate(g: Tensor) -> Tensor:
-        inputs = torch.empty_like(layer.inputs)
+        inputs = progress.takes(layer)
         for rows in parts:
             part, propagation = kept.get(rows.start) or _of_part(layer.part(rows), rule)
             part.destination = inputs[rows]
             found = propagation(g[rows])
             if found is not part.destination:
                 part.destination.copy_(found)
-            if keep:
+            if not progress.last:
                 kept[rows.start] = part, propagation
         return inputs
 

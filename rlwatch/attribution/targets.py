@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -96,6 +96,20 @@ class Target:
     def of_streams(self) -> bool:
         """True if it needs what the network computes on the way."""
         return self.table is not q_table
+
+
+Targets = Mapping[str, Target] | None
+"""Targets by name; None: the Q-value of every action that the network turns out to have."""
+
+
+def each_of(targets: Targets, actions: int) -> list[Target]:
+    """The targets, for a network of so many actions."""
+    return [Target(action(index)) for index in range(actions)] if targets is None else list(targets.values())
+
+
+def streams_in(targets: Targets) -> bool:
+    """True if one of the targets needs what the network computes on the way."""
+    return targets is not None and any(target.of_streams for target in targets.values())
 
 
 TARGETS: dict[str, Target] = {
