@@ -30,7 +30,7 @@ check: .venv/developed ## linters, types, import floors
 	$(bin)/lint-imports
 
 bench: .venv/tested ## attribution and training against their peers
-	$(bin)/python -m pip install -q "stable-baselines3>=2.6"
+	$(bin)/python -m pip install -q "stable-baselines3>=2.6" matplotlib tqdm  # the latter two for captum
 	$(bin)/python -m pip install -q --no-deps captum==0.9.0 zennit==0.5.1
 	$(bin)/python -m tests.benchmarks.attribution
 	$(bin)/python -m tests.benchmarks.training

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from rlwatch.attribution import METHODS, explain, explain_actions, explain_targets
+from rlwatch.attribution import METHODS, convolution, explain, explain_actions, explain_targets
 from rlwatch.attribution.methods import QUERYING
 from tests.fixtures.networks import ACTIONS, SIDE, STACK, Dueling, Nature, build, observations
 
@@ -46,7 +46,29 @@ def test_the_actions_of_a_part_share_one_forward_pass():
     network, passes = build(Nature), []
     network.register_forward_hook(lambda *_: passes.append(1))
     list(explain_actions(network, observations(4), "epsilon", maps=2 * ACTIONS))
-    assert len(passes) == 3  # one observation to count the actions, then two parts
+    assert len(passes) == 3  # parts of one observation, while the number of actions is not known, of two, and of one
+
+
+class Twofold(nn.Module):
+    """Two convolutions read the same pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = (nn.Conv2d(STACK, 3, 4, 4) for _ in range(2))
+        self.head = nn.Linear(3 * (SIDE // 4) ** 2, ACTIONS)
+
+    def forward(self, x):
+        return self.head((self.one(x) + torch.relu(self.other(x))).flatten(1))
+
+
+@pytest.mark.parametrize("method", ["epsilon", "epsilon_gamma_box", "gradient_x_input"])
+@pytest.mark.parametrize("cache", [1, 1 << 20])
+def test_all_actions_are_right_where_two_layers_read_the_pixels(monkeypatch, method, cache):
+    monkeypatch.setattr(convolution, "CACHE", cache)
+    network = Twofold().double()
+    every = explain(network, observations(), method, "all")
+    for action in range(ACTIONS):
+        close(every.relevance[:, action], explain(network, observations(), method, f"action={action}").relevance)
 
 
 BOUNDED = """

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlwatch.attribution.layers import Box
 from rlwatch.attribution.lrp import Interception
-from rlwatch.attribution.signals import PixelsReached
+from rlwatch.attribution.pixels import PixelsReached
 
 CHUNK = 256
 """Observations that are checked at a time."""
@@ -67,7 +67,7 @@ def _first_input(network: Callable[..., Any], observations: Tensor) -> Tensor | 
     interception = Interception(observations.view(observations.shape), None, stop=True)
     with suppress(PixelsReached), interception:
         network(interception.observations)
-    return interception.pixels
+    return interception.pixels.explained
 
 
 def _check(pixels: Tensor | None, box: Box) -> None:

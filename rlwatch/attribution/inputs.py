@@ -70,4 +70,4 @@ def _first_input(network: Callable[[Tensor], Any], observations: Tensor) -> Tens
     interception = Interception(observations, None)
     with torch.inference_mode(mode=False), torch.no_grad(), interception:
         network(interception.observations)
-    return None if interception.pixels is None else interception.pixels.detach()
+    return None if interception.pixels.explained is None else interception.pixels.explained.detach()

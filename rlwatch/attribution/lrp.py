@@ -21,27 +21,21 @@ from torch.utils.hooks import RemovableHandle
 from rlwatch.attribution import operations, recurrent
 from rlwatch.attribution.layers import Layer
 from rlwatch.attribution.operations import in_place, name_of, replaced, tensors_in
+from rlwatch.attribution.pixels import Pixels
+from rlwatch.attribution.propagation import Progress, Propagate, Rectify, descends
 from rlwatch.attribution.rules import Rule, Zero
 from rlwatch.attribution.sandbox import Sandbox
 from rlwatch.attribution.signals import (
     BoxOf,
     Call,
     Mark,
-    PixelsReached,
-    Progress,
-    Propagate,
-    Rectify,
     Role,
-    StandIn,
     channel_bias,
-    check_type,
     constant,
-    descends,
     full_precision,
     padded,
     padded_box,
     refusal,
-    unchanged,
 )
 from rlwatch.attribution.treatment import Treatment, affine, batch_norm_factors, treatment
 
@@ -53,10 +47,8 @@ class Interception(TorchFunctionMode):
 
     `rule_of=None` takes the true gradient everywhere; `stop=True` ends the pass at the pixels, with PixelsReached;
     `instead` is what the network gets for the pixels; `valued=True` has the first layer multiply what it returns by
-    its inputs, so that relevance itself arrives at the pixels. After the pass `pixels` is the explained tensor, and
-    gradients gather in its two stand-ins: `ruled` (relevance itself) and `direct` (relevance in gradient form).
-    `keep=True` keeps in `computed` each table that was computed on the way. `treat` says what is run for an operation
-    that is no linear map.
+    its inputs, so that relevance itself arrives at the pixels; `keep=True` keeps in `computed` each table that was
+    computed on the way. `treat` says what is run for an operation that is no linear map.
     """
 
     def __init__(
@@ -72,16 +64,15 @@ class Interception(TorchFunctionMode):
         treat: Treatment = treatment,
     ) -> None:
         super().__init__()
-        self.pixels: Tensor | None = None
         self.computed: list[Tensor] = []
         self.progress = Progress()
-        self.observations = self.ruled = self.direct = observations
-        self._rule_of, self._box, self._stop = rule_of, box, stop
-        self._instead, self._keep, self._valued, self._treat = instead, keep, valued, treat
+        self.observations = observations
+        self.pixels = Pixels(observations, observations, instead, stop)
+        self._rule_of, self._box = rule_of, box
+        self._keep, self._valued, self._treat = keep, valued, treat
         self._sandbox = Sandbox(observations)
         self._token = object()
         self._layers = 0
-        self._stand_ins: dict[int, StandIn] = {}
         self._mark([observations], Role.OBSERVED)
 
     def __torch_function__(
@@ -107,7 +98,7 @@ class Interception(TorchFunctionMode):
             return self._linear_map(name, args, kwargs)
         if name in operations.FRESH:
             return self._aside(func, name, args, kwargs, Role.PLAIN)
-        if Role.CARRYING in roles or not self._stand_ins.keys().isdisjoint(map(id, given)):
+        if Role.CARRYING in roles or not self.pixels.stand_ins.keys().isdisjoint(map(id, given)):
             return self._carry(func, name, args, kwargs)
         return self._aside(func, name, args, kwargs, Role.OBSERVED if Role.OBSERVED in roles else Role.PLAIN)
 
@@ -177,10 +168,10 @@ class Interception(TorchFunctionMode):
     def _linear_map(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         args, kwargs = replaced(args, self._sandbox.current), replaced(kwargs, self._sandbox.current)
         linear_map, inputs, weight, bias, padding = operations.linear_call(name, args, kwargs)
-        if self.role(inputs) is not Role.CARRYING and id(inputs) not in self._stand_ins:
-            self._reach(inputs, weight)
+        if self.role(inputs) is not Role.CARRYING and self.pixels.of(inputs) is None:
+            self._mark(self.pixels.reach(inputs, weight, self.mark(inputs)), Role.CARRYING)
         self._consume([inputs], name)
-        stand_in = self._stand_ins.get(id(inputs))
+        stand_in = self.pixels.of(inputs)
         with full_precision(inputs.device.type), torch.no_grad():
             values = padded((inputs if stand_in is None else stand_in.direct).detach(), padding)
             weight, bias = constant(weight), None if bias is None else constant(bias)
@@ -215,39 +206,12 @@ class Interception(TorchFunctionMode):
         self._mark(outputs, Role.CARRYING, call=Call(layer, rule, source))
         return outputs
 
-    def _reach(self, inputs: Tensor, weight: Tensor) -> None:
-        """Makes `inputs` the explained pixels.
-
-        Raises: TypeError: they are no floating numbers, or others than the weights. NotImplementedError: there are
-            explained pixels already.
-        """
-        if self.pixels is not None:
-            raise refusal("a second layer that reads the observations by another way than the first")
-        check_type(inputs, weight)
-        mark = self.mark(inputs)
-        pixels: Tensor = inputs
-        padding: Callable[[Tensor], Tensor] = unchanged
-        if mark is not None and mark.unpadded is not None and mark.padding is not None:
-            pixels, padding = mark.unpadded, mark.padding
-        self.pixels = constant(
-            pixels if self._instead is None else self._instead.to(pixels.dtype).reshape(pixels.shape)
-        )
-        if self._stop:
-            raise PixelsReached
-        self.ruled, self.direct = (self.pixels.detach().requires_grad_() for _ in range(2))
-        self._mark([self.ruled, self.direct], Role.CARRYING)
-        self._stand_ins[id(pixels)] = StandIn(pixels, self.ruled, self.direct, unchanged)
-        if pixels is not inputs:
-            with torch.enable_grad():
-                ruled, direct = padding(self.ruled), padding(self.direct)
-            self._mark([ruled, direct], Role.CARRYING)
-            self._stand_ins[id(inputs)] = StandIn(inputs, ruled, direct, padding)
-
     def _current(self, tensor: Tensor) -> Tensor:
         """What stands in for `tensor` in an operation that carries relevance."""
         tensor = self._sandbox.current(tensor)
-        if id(tensor) in self._stand_ins:
-            return self._stand_ins[id(tensor)].direct
+        stand_in = self.pixels.of(tensor)
+        if stand_in is not None:
+            return stand_in.direct
         if self.role(tensor) is Role.OBSERVED and tensor.is_floating_point():
             raise refusal("an operation that reads the observations by another way than the first layer")
         return tensor if self.role(tensor) is Role.CARRYING else constant(tensor)

@@ -44,7 +44,7 @@ class Pass:
     def gradients(self, total: Tensor, *, last: bool) -> tuple[Tensor | None, Tensor | None]:
         """What reaches the pixels of `total`: relevance itself, and in gradient form; `last` lets memory go."""
         self.interception.progress.last = last
-        stand_ins = self.interception.ruled, self.interception.direct
+        stand_ins = self.interception.pixels.ruled, self.interception.pixels.direct
         ruled, direct = torch.autograd.grad(total, stand_ins, retain_graph=not last, allow_unused=True)
         return ruled, direct
 
@@ -126,7 +126,7 @@ def run(
 def _q_values(outputs: Any, interception: Interception, probes: int) -> tuple[Tensor, Tensor]:
     """The first tensor of what the network returned, and the explained pixels."""
     q_values = next(iter(tensors_in(outputs)), None)
-    if interception.pixels is None:
+    if interception.pixels.explained is None:
         raise ValueError(
             "expected a network in which a convolution or a linear layer reads the observations, saw none: pass the "
             "callable that the training calls, eager (not scripted) and without a detour through NumPy"
@@ -141,7 +141,7 @@ def _q_values(outputs: Any, interception: Interception, probes: int) -> tuple[Te
         bad = int(len(q_values) - q_values.isfinite().all(1).sum())
         raise ValueError(f"the Q-values of {bad} of {probes} observations are not finite: the weights have diverged")
     interception.finish(q_values)
-    return q_values, interception.pixels
+    return q_values, interception.pixels.explained
 
 
 def _same_order(pixels: Tensor, observations: Tensor) -> bool:

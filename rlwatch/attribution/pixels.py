@@ -1,0 +1,86 @@
+"""The pixels that are explained: the input of the first layer, and what stands in for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from rlwatch.attribution.signals import Mark, constant, refusal
+
+
+def unchanged(values: Tensor) -> Tensor:
+    """`values`."""
+    return values
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """What is read instead of an observed tensor behind which the pixels begin."""
+
+    observed: Tensor
+    ruled: Tensor
+    direct: Tensor
+    padding: Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Pixels:
+    """The pixels of one pass, once its first layer has read them.
+
+    `instead` is what the network gets in their place; `stop=True` ends the pass at them. Gradients gather in their two
+    stand-ins: `ruled` (relevance itself) and `direct` (relevance in gradient form).
+    """
+
+    ruled: Tensor
+    direct: Tensor
+    instead: Tensor | None = None
+    stop: bool = False
+    explained: Tensor | None = None
+    stand_ins: dict[int, StandIn] = field(default_factory=dict)
+
+    def of(self, tensor: Tensor) -> StandIn | None:
+        """What stands in for `tensor`; None if nothing does."""
+        return self.stand_ins.get(id(tensor))
+
+    def reach(self, inputs: Tensor, weight: Tensor, mark: Mark | None) -> list[Tensor]:
+        """Makes `inputs`, or what they were padded from, the explained pixels; their stand-ins.
+
+        Raises: TypeError: they are no floating numbers, or others than the weights. NotImplementedError: there are
+            explained pixels already. PixelsReached: the pass is to stop here.
+        """
+        if self.explained is not None:
+            raise refusal("a second layer that reads the observations by another way than the first")
+        _check_type(inputs, weight)
+        pixels: Tensor = inputs
+        padding: Callable[[Tensor], Tensor] = unchanged
+        if mark is not None and mark.unpadded is not None and mark.padding is not None:
+            pixels, padding = mark.unpadded, mark.padding
+        self.explained = constant(
+            pixels if self.instead is None else self.instead.to(pixels.dtype).reshape(pixels.shape)
+        )
+        if self.stop:
+            raise PixelsReached
+        self.ruled, self.direct = (self.explained.detach().requires_grad_() for _ in range(2))
+        self.stand_ins[id(pixels)] = StandIn(pixels, self.ruled, self.direct, unchanged)
+        if pixels is inputs:
+            return [self.ruled, self.direct]
+        with torch.enable_grad():
+            ruled, direct = padding(self.ruled), padding(self.direct)
+        self.stand_ins[id(inputs)] = StandIn(inputs, ruled, direct, padding)
+        return [self.ruled, self.direct, ruled, direct]
+
+
+class PixelsReached(Exception):  # noqa: N818  (it ends a pass that has done its work; nothing is wrong)
+    """The pass has reached the pixels, and that was all that was asked."""
+
+
+def _check_type(inputs: Tensor, weight: Tensor) -> None:
+    """Raises: TypeError: a layer does not take inputs of this type."""
+    if inputs.dtype != weight.dtype:
+        raise TypeError(
+            f"the network's first layer expected {weight.dtype}, got {inputs.dtype}: pass the observations as the "
+            f"training does, such as observations.to({weight.dtype}) / 255"
+        )

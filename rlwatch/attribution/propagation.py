@@ -1,0 +1,131 @@
+"""How relevance passes a layer: by its rule, a few observations at a time, stopped where a ReLU behind it is 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlwatch.attribution.layers import Layer
+from rlwatch.attribution.rules import Propagation, Rule
+
+
+@dataclass
+class Progress:
+    """How far a pass is: `last` while no further target will come, so that memory can go.
+
+    `destination`: where the relevance of the pixels may be written.
+    """
+
+    last: bool = True
+    destination: Tensor | None = None
+
+    def takes(self, layer: Layer) -> Tensor:
+        """Memory for what the inputs of `layer` get: the destination, for the first layer that asks for it."""
+        found = self.destination
+        if found is None or not layer.first or (found.shape, found.dtype) != (layer.inputs.shape, layer.inputs.dtype):
+            return torch.empty_like(layer.inputs)
+        self.destination = None
+        return found
+
+
+class Propagate(torch.autograd.Function):
+    """The outputs of a layer, with its rule in the place of the derivative."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        carrier: Tensor,  # noqa: ARG004  (autograd follows it)
+        outputs: list[Tensor],
+        layer: Layer,
+        rule: Rule,
+        progress: Progress,
+    ) -> Tensor:
+        """The outputs that the layer had."""
+        ctx.layer, ctx.rule, ctx.propagation, ctx.progress = layer, rule, None, progress
+        return outputs.pop()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None]:
+        """What the rule makes of g = R / outputs."""
+        propagation = ctx.propagation or _propagation(ctx.layer, ctx.rule, ctx.progress)
+        ctx.propagation = propagation
+        if ctx.progress.last:
+            ctx.layer = ctx.propagation = None
+        return propagation(g), None, None, None, None
+
+
+class Rectify(torch.autograd.Function):
+    """A ReLU right behind a layer: where nothing else reads that layer's outputs, the layer itself stops relevance."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, layer: Layer) -> Tensor:
+        """The positive part of the layer's outputs."""
+        rectified = values.clamp(min=0)
+        ctx.layer = layer
+        ctx.save_for_backward(rectified)
+        return rectified
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        """R / outputs of the layer."""
+        return g if ctx.layer.rectified else g * (ctx.saved_tensors[0] > 0), None
+
+
+def _propagation(layer: Layer, rule: Rule, progress: Progress) -> Propagation:
+    """What `rule` makes of g, a few observations at a time, so that what it computes on the way stays in the cache."""
+    if layer.inputs._version != layer.versions[0]:  # noqa: SLF001  (how autograd knows it, too)
+        raise RuntimeError("the network writes in place into what a layer has read: let it write into a clone")
+    if layer.outputs._version != layer.versions[1]:  # noqa: SLF001
+        layer.outputs = layer.forward(layer.inputs, layer.weight, layer.bias)
+    parts = layer.parts()
+    if len(parts) == 1:
+        return _gated(layer, rule)
+    kept: dict[int, tuple[Layer, Propagation]] = {}
+
+    def propagate(g: Tensor) -> Tensor:
+        inputs = progress.takes(layer)
+        for rows in parts:
+            part, propagation = kept.get(rows.start) or _of_part(layer.part(rows), rule)
+            part.destination = inputs[rows]
+            found = propagation(g[rows])
+            if found is not part.destination:
+                part.destination.copy_(found)
+            if not progress.last:
+                kept[rows.start] = part, propagation
+        return inputs
+
+    return propagate
+
+
+def _of_part(part: Layer, rule: Rule) -> tuple[Layer, Propagation]:
+    return part, _gated(part, rule)
+
+
+def _gated(layer: Layer, rule: Rule) -> Propagation:
+    """What `rule` makes of g, which is 0 where a ReLU behind the layer is; times the inputs if the layer is valued."""
+    propagation = rule(layer)
+    masks = layer.rectified and not getattr(rule, "gates", False)
+    alive = layer.outputs > 0 if masks else None
+
+    def propagate(g: Tensor) -> Tensor:
+        found = propagation(g if alive is None else g * alive)
+        return torch.mul(found, layer.inputs, out=layer.destination) if layer.valued else found
+
+    return propagate
+
+
+def descends(tensor: Tensor, progress: Progress) -> bool:
+    """True if a layer of the pass whose progress this is has gone into `tensor`."""
+    nodes: list[Any] = [tensor.grad_fn]
+    seen: set[Any] = {None}
+    while nodes:
+        node = nodes.pop()
+        if getattr(node, "progress", None) is progress:
+            return True
+        if node not in seen:
+            seen.add(node)
+            nodes += [following for following, _ in node.next_functions]
+    return False
