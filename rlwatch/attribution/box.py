@@ -65,8 +65,8 @@ def _one(corner: Tensor) -> Tensor:
 
 def _first_input(network: Callable[..., Any], observations: Tensor) -> Tensor | None:
     interception = Interception(observations.view(observations.shape), None, stop=True)
-    with suppress(PixelsReached), interception:
-        network(interception.observations)
+    with suppress(PixelsReached):
+        interception.ask(network)
     return interception.pixels.explained
 
 

@@ -68,6 +68,6 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
 def _first_input(network: Callable[[Tensor], Any], observations: Tensor) -> Tensor | None:
     """What the first convolution is given, in a pass that leaves no trace on the network."""
     interception = Interception(observations, None)
-    with torch.inference_mode(mode=False), torch.no_grad(), interception:
-        network(interception.observations)
+    with torch.inference_mode(mode=False), torch.no_grad():
+        interception.ask(network)
     return None if interception.pixels.explained is None else interception.pixels.explained.detach()

@@ -13,7 +13,7 @@ from torch import Tensor
 from rlwatch.attribution.gradient import GradientMethod, gradient_x_input
 from rlwatch.attribution.lrp import Interception, RuleOf
 from rlwatch.attribution.operations import tensors_in
-from rlwatch.attribution.signals import BoxOf
+from rlwatch.attribution.signals import BoxOf, Refusal
 from rlwatch.attribution.targets import Target
 from rlwatch.attribution.treatment import Treatment, treatment
 
@@ -117,9 +117,17 @@ def run(
         observations. NotImplementedError: the network holds an operation for which LRP knows no rule.
     """
     interception = Interception(observations, rule_of, box, instead=instead, keep=keep, valued=valued, treat=treat)
-    with torch.enable_grad(), interception:
-        outputs = network(interception.observations)
-    q_values, pixels = _q_values(outputs, interception, len(observations))
+    try:
+        with torch.enable_grad():
+            outputs = interception.ask(network)
+        q_values, pixels = _q_values(outputs, interception, len(observations))
+    except Refusal as refused:
+        if rule_of is not None:
+            raise
+        raise NotImplementedError(
+            f"no gradient can be followed through {refused.what}, which lies between the pixels and Q: explain a "
+            "function that ends before it"
+        ) from None
     return Pass(observations, q_values, pixels, interception)
 
 

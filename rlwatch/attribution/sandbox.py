@@ -36,6 +36,10 @@ class Sandbox:
         """The private copy of `tensor` if it was written to, else itself."""
         return self._copies[id(tensor)][1] if id(tensor) in self._copies else tensor
 
+    def own(self, target: Tensor) -> None:
+        """Has a private copy stand for `target` from now on."""
+        self._copies.setdefault(id(target), (target, target.detach().clone()))
+
     def write(
         self, func: Callable[..., Any], target: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], *, born: bool
     ) -> Tensor:
@@ -44,7 +48,7 @@ class Sandbox:
         Raises: RuntimeError: the target is a view of something older than this pass.
         """
         if (not born or target is self._observations) and id(target) not in self._copies:
-            self._copies[id(target)] = (target, target.detach().clone())
+            self.own(target)
         elif born and target is not self._observations and _storage(target) in self._foreign:
             raise RuntimeError(
                 f"the network's {operations.name_of(func)} writes into a view of its own state or of the observations; "
