@@ -204,6 +204,28 @@ def test_bytes_for_a_network_of_floats_are_refused_with_the_remedy():
         explain(build(Nature).float(), (observations() * 255).to(torch.uint8))
 
 
+STANDARDISED = {
+    "standardised": lambda x: (x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True).clamp(min=1e-3),
+    "with the differences of its frames": lambda x: torch.cat([x[:, :2], x[:, 2:] - x[:, :2]], 1),
+}
+
+
+@pytest.mark.parametrize("prepared", STANDARDISED)
+def test_pixels_that_black_and_white_do_not_bound_are_refused_by_the_box_rule_only(prepared):
+    network, prepare = build(Nature), STANDARDISED[prepared]
+    with pytest.raises(ValueError, match=r"zB's box.*got \[-.*give low= and high="):
+        explain(lambda x: network(prepare(x)), observations())
+    explain(lambda x: network(prepare(x)), observations(), low=-20.0, high=20.0)
+    explain(lambda x: network(prepare(x)), observations(), "epsilon_plus")
+
+
+def test_the_box_of_an_inverted_picture_is_its_own():
+    network = build(Nature)
+    inverted = explain(lambda x: network(1 - x), observations())
+    told = explain(network, 1 - observations(), low=0.0, high=1.0)
+    torch.testing.assert_close(inverted.relevance, told.relevance)
+
+
 def test_signed_observations_need_their_box_told_for_the_box_rule_only():
     signed = observations() * 2 - 1
     explain(build(Nature), signed, "epsilon")

@@ -224,24 +224,26 @@ class Interception(TorchFunctionMode):
         self._mark(outputs, Role.CARRYING, call=Call(layer, rule, source))
         return outputs
 
-    def _current(self, tensor: Tensor) -> Tensor:
-        """What stands in for `tensor` in an operation that carries relevance."""
-        given, tensor = tensor, self._sandbox.current(tensor)
+    def _current(self, tensor: Tensor, target: Tensor | None) -> Tensor:
+        """What stands in for `tensor` in an operation that carries relevance, and writes it into `target`."""
+        written, tensor = tensor is target, self._sandbox.current(tensor)
         stand_in = self.pixels.of(tensor)
         if stand_in is not None:
             return stand_in.direct
         if self.role(tensor) is Role.OBSERVED and tensor.is_floating_point():
             raise Refusal("an operation that reads the observations by another way than the first layer")
-        return tensor if self.role(tensor) is Role.CARRYING or tensor is not given else constant(tensor)
+        return tensor if self.role(tensor) is Role.CARRYING or written else constant(tensor)
 
     def _carry(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An operation on something that carries relevance."""
         if name in operations.GRADIENT_SWITCHES:
             return RemovableHandle(OrderedDict()) if name == "register_hook" else args[0]
         writes = in_place(name, kwargs)
-        if writes and self.mark(target_of(args, kwargs)) is None:
-            self._sandbox.own(target_of(args, kwargs))
-        args, kwargs = replaced(args, self._current), replaced(kwargs, self._current)
+        target = target_of(args, kwargs) if writes else None
+        if target is not None:
+            self._sandbox.prepare(target, name, born=self.mark(target) is not None)
+        current = partial(self._current, target=target)
+        args, kwargs = replaced(args, current), replaced(kwargs, current)
         carriers = [tensor for tensor in tensors_in((args, kwargs)) if self.role(tensor) is Role.CARRYING]
         if name in operations.DROPOUTS | operations.IDENTITIES:
             return carriers[0]

@@ -33,7 +33,7 @@ PIECEWISE_LINEAR = _names(
     view view_as reshape reshape_as flatten unflatten ravel squeeze unsqueeze squeeze_ unsqueeze_ permute transpose t
     swapaxes movedim moveaxis T__get__ mT__get__ expand expand_as repeat tile repeat_interleave contiguous clone
     cat concat concatenate stack hstack vstack split chunk unbind tensor_split narrow select __getitem__
-    index_select gather take_along_dim roll flip where masked_fill pad unfold
+    index_select gather take_along_dim roll flip where masked_fill masked_fill_ copy_ __setitem__ pad unfold
     broadcast_tensors broadcast_to nan_to_num
     pixel_shuffle pixel_unshuffle channel_shuffle interpolate
     to type type_as float double half bfloat16 cpu cuda"""

@@ -76,25 +76,32 @@ class Pass:
         return self.pixels.new_empty(len(self.observations), targets, *shape[1:])
 
     def picture(self, values: Tensor) -> Float[Tensor, "probe stack y x"]:
-        """Values of the pixels with the axes probe, stack, y, x, the last four of the observations.
-
-        Where the first layer reads rows these are the observations' axes; where it reads frames one by one, time and
-        stack become one axis.
+        """Values of the pixels as `pictures` orders them.
 
         Raises: ValueError: what the first layer reads is not one picture per observation.
         """
-        observed = self.observations
-        if values.ndim == PICTURE and len(values) == len(observed):
-            return values
-        if values.numel() == observed.numel() and _same_order(self.pixels.reshape(observed.shape), observed):
-            axes = observed.shape[1:]
-            shape = [-1, *axes[-2:]] if len(axes) >= PICTURE else [*[1] * (PICTURE - 1 - len(axes)), *axes]
-            return values.reshape(len(observed), *shape)
-        raise ValueError(
-            f"expected the first layer to read one picture per observation, got {tuple(values.shape)} from "
-            f"observations of shape {tuple(observed.shape)}: pass a function in which the first layer reads "
-            "(probe, stack, y, x)"
-        )
+        return pictures(values, self.pixels, self.observations)
+
+
+def pictures(values: Tensor, pixels: Tensor, observed: Tensor) -> Float[Tensor, "probe stack y x"]:
+    """Values of the pixels with the axes probe, stack, y, x, the last four of the observations.
+
+    Where the first layer reads rows these are the observations' axes; where it reads frames one by one, time and stack
+    become one axis.
+
+    Raises: ValueError: what the first layer reads is not one picture per observation.
+    """
+    if values.ndim == PICTURE and len(values) == len(observed):
+        return values
+    if values.numel() == observed.numel() and _same_order(pixels.reshape(observed.shape), observed):
+        axes = observed.shape[1:]
+        shape = [-1, *axes[-2:]] if len(axes) >= PICTURE else [*[1] * (PICTURE - 1 - len(axes)), *axes]
+        return values.reshape(len(observed), *shape)
+    raise ValueError(
+        f"expected the first layer to read one picture per observation, got {tuple(values.shape)} from "
+        f"observations of shape {tuple(observed.shape)}: pass a function in which the first layer reads "
+        "(probe, stack, y, x)"
+    )
 
 
 def run(
