@@ -329,8 +329,8 @@ def divided_by_each_member(x, network):
 
 
 def checkpointed(x, network):
-    features = checkpoint(part(network, 0, 5), x, use_reentrant=False)
-    return part(network, 5, 8)(features)
+    hidden = checkpoint(part(network, 0, 3), x, use_reentrant=False)
+    return part(network, 4, 8)(checkpoint(lambda h: h + torch.relu(h - 0.05).relu(), hidden, use_reentrant=False))
 
 
 def filled(x, network):
@@ -428,15 +428,16 @@ def test_a_layer_that_reads_the_observations_through_the_same_pixels_twice_adds_
         )
 
 
+@pytest.mark.parametrize("first", ["rectified", "direct"])
 @pytest.mark.parametrize("method", [*COMPOSITES, Composite(Gamma(), Epsilon())])
-def test_outputs_that_are_read_before_and_behind_a_rectifier_propagate_both(method):
+def test_outputs_that_are_read_before_and_behind_a_rectifier_propagate_both(method, first):
     network, second = build(Nature), build(lambda: nn.Conv2d(6, 8, 3))
 
     def branching(frames, copied):
         hidden = network[0](frames)
-        other = hidden.clone() if copied else hidden
-        direct = second(other)
-        rectified = functional.relu(hidden.clone() if copied else hidden)
+        rectified = functional.relu(hidden.clone() if copied else hidden) if first == "rectified" else None
+        direct = second(hidden.clone() if copied else hidden)
+        rectified = functional.relu(hidden.clone() if copied else hidden) if rectified is None else rectified
         return part(network, 4, 8)(network[3](network[2](rectified)) + direct)
 
     expected = explain(lambda frames: branching(frames, copied=True), observations(), method).relevance
