@@ -208,6 +208,11 @@ class Interception(TorchFunctionMode):
 
     def _rule(self, layer: Layer) -> Rule:
         rule: Rule = Zero() if self._rule_of is None else self._rule_of(layer)
+        if not isinstance(rule, Rule):
+            raise TypeError(
+                f"expected of the composite a rule for layer {layer.index} ({layer.kind}), got {rule!r}: return one "
+                "for every layer, such as Epsilon()"
+            )
         if rule.pixels and not layer.first:
             raise ValueError(
                 f"{type(rule).__name__} gives relevance to inputs of 0 and is for the layer that sees the pixels, "
