@@ -103,7 +103,7 @@ def test_an_address_that_makes_no_sense_opens_the_page_as_it_is(tab, nonsense):
 
 
 def test_a_name_with_markup_is_shown_and_not_obeyed(tab):
-    tab.open(run=HOSTILE, others=[MAIN], compare=True)
+    tab.open(run=HOSTILE, others=[MAIN], run2=MAIN, compare=True)
     tab.says(".title", HOSTILE)
     assert tab.browser.title == "rlwatch"
     assert not tab.all("main img")
