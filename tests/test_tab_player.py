@@ -203,7 +203,7 @@ def test_two_actions_stand_side_by_side(tab):
     tab.changes("#screen1", lambda: tab.choose("#target2", "action=1"))
     tab.says("[data-side='1'] .title", "Q of FIRE")
     tab.changes("#screen1", lambda: tab.choose("#target2", "contrast"))
-    tab.says("[data-side='1'] .title", "heat: choice")
+    tab.says("[data-side='1'] .title", "choice")
 
 
 def test_two_checkpoints_stand_side_by_side_on_one_scale_and_move_in_step(tab):
@@ -218,7 +218,7 @@ def test_two_checkpoints_stand_side_by_side_on_one_scale_and_move_in_step(tab):
     tab.changes("#screen1", lambda: tab.slide("#step2", 3))
     tab.says("[data-side='1'] .title", f"step {STEPS[3]:,}")
     tab.changes("#screen1", lambda: tab.choose("#target2", "contrast"))
-    tab.says("[data-side='1'] .title", "heat: choice")
+    tab.says("[data-side='1'] .title", "choice")
     tab.changes("#screen1", lambda: tab.choose("#run2", OTHER))
     tab.says("[data-side='1'] .title", OTHER)
     before = tab.pixels("#screen0")

@@ -99,7 +99,8 @@ export function sideOf(state, side) {
 // The checkpoint with the maps of every action that is nearest to a step; null where the run has none.
 export function nearestWithActions(checkpoints, step) {
   const far = (one) => Math.abs(one.step - step);
-  return checkpoints.filter((one) => one.all_actions).reduce((best, one) => (best && far(best) <= far(one) ? best : one), null);
+  const nearer = (best, one) => (best && far(best) <= far(one) ? best : one);
+  return checkpoints.filter((one) => one.all_actions).reduce(nearer, null);
 }
 
 // The index of the checkpoint at or nearest before `step`; the newest for null, -1 where there is none.

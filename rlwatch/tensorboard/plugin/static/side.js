@@ -69,9 +69,11 @@ async function fetched(run, checkpoint, target) {
 
 // The maps of a checkpoint that have a target among them, if any have.
 export async function mapsWith(run, checkpoint, target) {
+  const asksElsewhere = actionOf(target) !== null && checkpoint.all_actions;
+  const actions = asksElsewhere ? loadActions(run, checkpoint.step) : null;
+  actions?.catch(() => null); // told where it is awaited
   const maps = await loadMaps(run, checkpoint.step);
-  const isElsewhere = !maps.targets.includes(target) && actionOf(target) !== null && checkpoint.all_actions;
-  return isElsewhere ? loadActions(run, checkpoint.step) : maps;
+  return maps.targets.includes(target) ? maps : ((await actions) ?? maps);
 }
 
 // What a click on an action's bar asks for: its map, or the target's again. Side B follows A until it gets its own.
@@ -127,7 +129,7 @@ function drawTitle(view, state, probe) {
   const words = state.compare ? [brief, state.run2 && state.run2 !== state.run ? run : ""] : [explains];
   const small = [...words, checkpoint.method].filter(Boolean).join(" · ");
   view.title.title = [explains, run, checkpoint.method].filter(Boolean).join(" · ");
-  return fill(view.title, letter, heading, el("small", { textContent: `heat: ${small}` }));
+  return fill(view.title, letter, heading, el("small", { textContent: state.compare ? small : `heat: ${small}` }));
 }
 
 function heatOf(shown, frame, layer) {
