@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from rlwatch.atari import screen
+from rlwatch.atari.names import ACTIONS
 from rlwatch.atari.probe import Probe
 from rlwatch.examination import Maps
 from rlwatch.pictures.clip import encode_gif
@@ -145,8 +146,8 @@ class ClipMaker:
         return grown or 1.0  # of no relevance at all, any scale shows nothing
 
     def _actions(self, count: int) -> list[str]:
-        named = self._probe.actions
-        return list(named) if len(named) == count else [str(index) for index in range(count)]
+        named = next((some for some in (self._probe.actions, ACTIONS) if len(some) == count), None)
+        return list(named or map(str, range(count)))
 
 
 def _situation(word: str) -> str:

@@ -6,7 +6,7 @@ from selenium.webdriver.common.keys import Keys
 
 from rlwatch.pictures import panel
 from rlwatch.tensorboard import blobs
-from tests.fixtures.browser import wait
+from tests.fixtures.browser import Tab, tensorboard, wait
 from tests.fixtures.tab import (
     FRAMES,
     LAST,
@@ -16,9 +16,11 @@ from tests.fixtures.tab import (
     answer,
     checkpoints,
     clip_screen,
+    complete_real,
     maps,
     picture,
     reds_and_blues,
+    write_real,
 )
 
 pytestmark = pytest.mark.real
@@ -137,7 +139,7 @@ def test_bars_show_all_q_values_and_the_greedy_action(tab, board):
     values, actions = maps(board, LAST).q_values[30], answer(board, "probe", run=MAIN)["actions"]
     shown = [line.splitlines() for line in tab.texts(".bar")]
     assert [name.removeprefix("▸ ") for name, _ in shown] == actions
-    assert [float(value) for _, value in shown] == pytest.approx(values, abs=0.006)
+    assert [float(value.replace("−", "-")) for _, value in shown] == pytest.approx(values, abs=0.006)
     assert [name.startswith("▸") for name, _ in shown] == [value == max(values) for value in values]
 
 
@@ -191,6 +193,22 @@ def test_a_run_without_maps_of_actions_says_what_it_has(tab):
     tab.says(".message", "This run did not log a map of Q of FIRE; it logged greedy and contrast.")
     tab.click(".bar", "FIRE")
     wait(lambda: not tab.text(".message"))
+
+
+def test_eighteen_actions_fit_in_and_go_by_signs(browser, tmp_path, scene):
+    write_real(tmp_path / "runs" / "full", scene.probe, actions=18)
+    complete_real(tmp_path / "runs" / "full", scene.probe, actions=18)
+    with tensorboard(tmp_path / "runs", tmp_path / "log") as address:
+        wait(lambda: answer(address, "runs")["runs"] and checkpoints(address, "full")[-1]["all_actions"], 60)
+        tab = Tab(browser, address, tmp_path).open()
+        assert "".join(words.split()[0] for words in tab.texts(".bar")) == "○●↑→←↓↗↖↘↙↑●→●←●↓●↗●↖●↘●↙●"
+        assert len(tab.all(".bar.best")) == 1
+        tab.changes("#screen0", lambda: tab.click(".bar[data-action='17']"))
+        tab.says(".title", "what Q of DOWNLEFTFIRE rests on")
+        bottom = "return document.querySelector('.player').getBoundingClientRect().bottom"
+        assert tab.js(bottom) < 720
+        assert tab.faults() == []
+        browser.get("about:blank")
 
 
 def test_two_actions_stand_side_by_side(tab):

@@ -131,7 +131,9 @@ class Store:
 
     def maps(self, context: RequestContext, experiment: str, run: str, step: int, tag: str = MAPS) -> bytes:
         """The relevance of one checkpoint; with the tag `ACTIONS` that of every action."""
-        keys = self._keys(context, experiment, run, tag)
+        keys = self.cache.peek(("keys", experiment, run, tag)) or {}
+        if step not in keys:  # a step's key stays the same: to ask for all of them costs a look at the data server
+            keys = self._keys(context, experiment, run, tag)
         if step not in keys:
             of_what = "of every action " if tag == ACTIONS else ""
             raise errors.NotFoundError(f"run {run[:80]!r} has no maps {of_what}at step {step}")
@@ -230,7 +232,7 @@ def _hastened(data: provider.DataProvider, context: RequestContext) -> Iterator[
         trifle.cancel()
 
 
-_PATIENCE = 0.002
+_PATIENCE = 0.001
 _AROUND = 200
 """Bytes that Python needs around a kept text."""
 

@@ -2,6 +2,8 @@
 import { button, el } from "./dom.js";
 import { actionNames } from "./model.js";
 
+const MANY = 9; // actions: more stand in two columns, by signs
+
 export function actionBars(choose) {
   const told = el("span");
   const hint = el("small", { textContent: "click for its map" });
@@ -15,7 +17,7 @@ export function actionBars(choose) {
     told.textContent = values ? "Q-values" : "Q-values: not logged";
     hint.hidden = !values || !shown.checkpoint.all_actions;
     if (values) setBars([...list.children], actionNames(probe, count), values, shown.target);
-    list.classList.toggle("many", count > 9);
+    list.classList.toggle("many", count > MANY);
   };
   return { element: el("div", { className: "actions" }, heading, list), draw };
 }
@@ -31,15 +33,34 @@ function bar(action, choose) {
 }
 
 function setBars(bars, names, values, target) {
+  const isMany = values.length > MANY;
   const best = values.indexOf(Math.max(...values));
   const [low, high] = [Math.min(...values), Math.max(...values)];
   bars.forEach((one, action) => {
-    const [name, track, value] = one.children;
-    name.textContent = `${action === best ? "▸ " : ""}${names[action]}`;
-    track.firstChild.style.width = `${8 + 92 * ((values[action] - low) / (high - low || 1))}%`;
-    value.textContent = values[action].toFixed(high - low > 0.5 ? 2 : 3);
+    const [name, , value] = one.children;
+    name.textContent = isMany ? signOf(names[action]) : `${action === best ? "▸ " : ""}${names[action]}`;
+    one.style.setProperty("--part", `${8 + 92 * ((values[action] - low) / (high - low || 1))}%`);
+    value.textContent = values[action].toFixed(high - low > 0.5 ? 2 : 3).replace("-", "−");
     one.classList.toggle("best", action === best);
     one.setAttribute("aria-pressed", String(target === `action=${action}`));
     one.title = `${names[action]}${action === best ? ", the greedy action" : ""}: click for its own map`;
   });
+}
+
+const ARROWS = {
+  NOOP: "○",
+  UP: "↑",
+  RIGHT: "→",
+  LEFT: "←",
+  DOWN: "↓",
+  UPRIGHT: "↗",
+  UPLEFT: "↖",
+  DOWNRIGHT: "↘",
+  DOWNLEFT: "↙",
+};
+
+// An action's name as arrow and button, for where there are too many for words.
+function signOf(name) {
+  const [, way, fire] = /^(.*?)(FIRE)?$/.exec(name);
+  return `${ARROWS[way] ?? way}${fire ? "●" : ""}`;
 }

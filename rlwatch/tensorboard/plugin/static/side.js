@@ -129,7 +129,7 @@ function drawTitle(view, state, probe) {
   const words = state.compare ? [brief, state.run2 && state.run2 !== state.run ? run : ""] : [explains];
   const small = [...words, checkpoint.method].filter(Boolean).join(" · ");
   view.title.title = [explains, run, checkpoint.method].filter(Boolean).join(" · ");
-  return fill(view.title, letter, heading, el("small", { textContent: state.compare ? small : `heat: ${small}` }));
+  return fill(view.title, letter, heading, el("small", { textContent: small }));
 }
 
 function heatOf(shown, frame, layer) {
