@@ -35,6 +35,8 @@ Network = Callable[[Tensor], Any]
 
 TARGETS = ("greedy", "contrast")
 FULL_ACTION_SET = 18
+MAPS_AT_ONCE = 72
+"""Maps of single actions that are made at once: 8 MB of them, for all together may be 98 MB."""
 log = logging.getLogger("rlwatch")
 
 
@@ -154,16 +156,16 @@ class Examination:
         Raises: as `explain_actions` does.
         """
         asked = self._observations[torch.from_numpy(observations).to(self._observations.device)]
-        parts = [
-            (numbers(part.q_values), numbers(part.relevance))
-            for part in explain_actions(network or self.network, asked, self.method, **self.options)
-        ]
-        q_values = np.concatenate([values for values, _ in parts])
-        relevance = {
-            f"action={action}": np.concatenate([maps[:, action] for _, maps in parts])
-            for action in range(q_values.shape[1])
-        }
-        return Maps(q_values, relevance)
+        q_values: list[np.ndarray] = []
+        relevance: dict[str, np.ndarray] = {}
+        for part in explain_actions(network or self.network, asked, self.method, maps=MAPS_AT_ONCE, **self.options):
+            begin, found = sum(map(len, q_values)), numbers(part.relevance)
+            q_values.append(numbers(part.q_values))
+            names = [f"action={action}" for action in range(found.shape[1])]
+            relevance = relevance or {name: np.empty((len(asked), *found.shape[2:]), np.float32) for name in names}
+            for action, name in enumerate(names):
+                relevance[name][begin : begin + len(found)] = found[:, action]
+        return Maps(np.concatenate(q_values), relevance)
 
     def follow(self, step: int, look: Look, *, checkpoint: str = "", returns: float = np.nan) -> Report:
         """The report of a look, compared with the checkpoint before; its maps stand in `maps` until the next one."""
