@@ -22,7 +22,8 @@ from rlwatch.attribution.inputs import Observe
 from rlwatch.examination import Examination, Network
 from rlwatch.logbook import Fault, Inline, Job, Logbook, Outcome, write
 from rlwatch.report import Finding, Report
-from rlwatch.schedule import Schedule
+from rlwatch.schedule import Schedule, is_sparse
+from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
 from rlwatch.tensorboard.events import check_folder
 from rlwatch.tensorboard.writer import RunWriter
 from rlwatch.unwrap import check_updates, is_first_rank, unwrapped
@@ -42,9 +43,10 @@ class Watch:
     a probe file, or a Probe. `logdir` or `writer`: where to log; an existing SummaryWriter is shared and never closed.
     `game`: the game that is trained on, checked against the probe's. `total_steps`: the training's length in agent
     steps, where it is known, so that checkpoints stand evenly. `budget`: part of the wall clock that the monitor may
-    use, `every`: a distance in steps instead. `observe`: from the probe's uint8 frames (probe, stack, y, x) to what the
-    network takes; found by trial if left out. `method` and its keywords `options`: as of `explain`. `purge_step`: the
-    step that a resumed training goes on from.
+    use, `every`: a distance in steps instead. The first and the last checkpoint get everything, those between what is
+    costly (checks on the maps, maps of every action) where the budget has room. `observe`: from the probe's uint8
+    frames (probe, stack, y, x) to what the network takes; found by trial if left out. `method` and its keywords
+    `options`: as of `explain`. `purge_step`: the step that a resumed training goes on from.
 
     `where`: "inline" makes each checkpoint here and now while the training waits, and a call returns its Report.
     "process" makes it in a process of its own while the training goes on: a call hands over the weights, in
@@ -84,6 +86,7 @@ class Watch:
         settings = {"probe": probe, "method": method, "options": options or {}, "observe": observe, "seed": seed}
         with _untouched_generators():
             examination = Examination(self._network, **settings)
+        self._full = ACTIONS_LOGGED // examination.action_count
         if self._logs:
             log_settings = {"logdir": None if logdir is None else Path(logdir), "purge_step": purge_step}
             self._open(where, examination, settings, writer, log_settings)
@@ -91,13 +94,17 @@ class Watch:
         self._faults: set[str] = set()
         self._returns = float("nan")
         self._last: Report | None = None
+        self._made = 0
 
     def __call__(self, step: int) -> Report | None:
         """The checkpoint's Report where one was due at this agent step, else None."""
         if not self._logs or os.getpid() != self._process:  # a forked process trains nothing of ours
             return None
         if self._place.free and self._schedule.due(step):
-            self._submit(Job(step, self._returns, self._last is None or self._schedule.room(), self.cost))
+            first = self._last is None
+            judge = first or self._schedule.room("validity")
+            actions = first or (self._schedule.room("actions") and is_sparse(self._made, self._full))
+            self._submit(Job(step, self._returns, judge=judge, actions=actions, fraction=self.cost))
         return self._collect()
 
     def attach(self, optimizer: Optimizer, *, steps_per_update: int = 1) -> RemovableHandle:
@@ -129,11 +136,11 @@ class Watch:
             return None
         self._settle()
         last = self._last
-        if last is not None and last.step >= step and last.validity:
+        if last is not None and last.step >= step and last.validity and last.all_actions:
             return None
         step = step if last is None else max(step, last.step)
         if self._place.free:
-            self._submit(Job(step, self._returns, judge=True, fraction=self.cost))
+            self._submit(Job(step, self._returns, judge=True, actions=True, fraction=self.cost))
         return self._settle()
 
     @property
@@ -225,7 +232,9 @@ class Watch:
             except Exception as error:  # noqa: BLE001 - the monitor never harms the training
                 self._note(Fault(f"step {outcome.job.step:,}", f"{type(error).__name__}: {error}"))
         written = time.perf_counter() - began
-        self._schedule.pay(outcome.job.step, outcome.seconds - outcome.once - outcome.costly + written)
+        self._made += outcome.report is not None
+        costly = sum(outcome.costly.values())
+        self._schedule.pay(outcome.job.step, outcome.seconds - outcome.once - costly + written)
         self._schedule.pay(outcome.job.step, outcome.once, recurring=False)
         self._schedule.pay_costly(outcome.costly)
 

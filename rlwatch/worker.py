@@ -207,7 +207,7 @@ class _Desk:
             outcome,
             seconds=(time.process_time() - began) / cores,
             once=(opening + outcome.once) / cores,
-            costly=outcome.costly / cores,
+            costly={part: seconds / cores for part, seconds in outcome.costly.items()},
         )
 
     def close(self) -> None:

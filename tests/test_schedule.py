@@ -1,10 +1,11 @@
 """The budget, on a clock that the test turns."""
 
+import math
 from itertools import pairwise
 
 import pytest
 
-from rlwatch.schedule import Schedule
+from rlwatch.schedule import Schedule, is_sparse
 
 
 class Clock:
@@ -69,3 +70,10 @@ def test_a_clock_that_stands_still_or_runs_backwards_does_no_harm():
 def test_settings_out_of_range_are_refused_with_a_remedy(settings, remedy):
     with pytest.raises(ValueError, match=remedy):
         Schedule(**settings)
+
+
+def test_of_what_fills_the_log_the_gaps_grow_with_the_count_of_checkpoints():
+    kept = [index for index in range(4000) if is_sparse(index, 16)]
+    assert kept[:16] == list(range(16))
+    assert len(kept) == pytest.approx(16 * (1 + math.log(4000 / 16)), abs=2)
+    assert all(late - early <= late / 16 + 1 for early, late in pairwise(kept))
