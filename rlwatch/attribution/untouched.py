@@ -8,6 +8,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import is_
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -18,6 +19,9 @@ DEPTH = 4
 """How many callables may lie within one another around a module."""
 
 CONTAINERS = (dict, list, set, deque)
+
+HOOKS = vars(nn.Module()).keys() - {"_parameters", "_buffers", "_modules"}
+"""What every module has, and a forward pass leaves alone."""
 
 
 @contextmanager
@@ -76,16 +80,17 @@ def _attributes(value: Any) -> Iterator[Any]:
 def _containers(module: nn.Module) -> Iterator[Any]:
     """The module's attributes, and the plain containers among them: buffers are in one."""
     yield vars(module)
-    yield from (value for value in vars(module).values() if type(value) in CONTAINERS)
+    yield from (value for name, value in vars(module).items() if type(value) in CONTAINERS and name not in HOOKS)
 
 
 def _put_back(container: Any, content: Any) -> None:
     """Makes the container hold what it held; nothing is done to one that still does."""
     if isinstance(container, dict):
+        if container.keys() == content.keys() and all(map(is_, container.values(), content.values())):
+            return
         for name in container.keys() - content.keys():
             del container[name]
-        for name in [name for name, value in content.items() if container.get(name, container) is not value]:
-            container[name] = content[name]
-    elif len(container) != len(content) or any(one is not other for one, other in zip(container, content, strict=True)):
+        container.update(content)
+    elif len(container) != len(content) or not all(map(is_, container, content)):
         container.clear()
         (container.update if isinstance(container, set) else container.extend)(content)

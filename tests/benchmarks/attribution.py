@@ -1,9 +1,9 @@
 """What every method costs beside stock gradient × input: `python -m tests.benchmarks.attribution [--json]`.
 
 One CPU thread, methods interleaved in one process, in another order each round; the ratio is the median of each
-round's ratio, of the processor time of a map. `all actions` are the maps of a quarter of the observations × 6 actions; integrated
-gradients and SmoothGrad count each of their 50 gradients, of an eighth of the observations. zennit and captum take part
-where they are installed.
+round's ratio, of the processor time of a map. `all actions` are the maps of a quarter of the observations × 6 actions;
+integrated gradients and SmoothGrad count each of their 50 gradients, of an eighth of the observations. zennit and
+captum take part where they are installed.
 """
 
 from __future__ import annotations
