@@ -10,6 +10,7 @@ import torch
 
 from rlwatch import checkpoints
 from rlwatch.atari.probe import Probe
+from rlwatch.attribution.inputs import Observe
 from rlwatch.comparison import Baseline, Look
 from rlwatch.examination import Examination, Twin, merged
 from rlwatch.resume import Planned
@@ -24,12 +25,13 @@ RETRIES = 3
 class Questions:
     """What every checkpoint is asked, so that each process can make the same examination.
 
-    `first`: the checkpoint whose network says how it takes frames. `told`: what `checkpoints.load` is told of networks.
-    `drawn`: whether maps are wanted for pictures, too.
+    `first`: the checkpoint whose network the examination is made with. `observe`: how networks take frames. `told`:
+    what `checkpoints.load` is told of networks. `drawn`: whether maps are wanted for pictures, too.
     """
 
     first: Path
     probe: Probe
+    observe: Observe
     method: Any
     options: Mapping[str, Any]
     targets: tuple[str, ...]
@@ -40,7 +42,7 @@ class Questions:
     def examination(self) -> Examination:
         """An examination that has seen nothing yet."""
         network = checkpoints.load(self.first, **self.told).network
-        return Examination(network, self.probe, method=self.method, options=self.options, targets=self.targets)
+        return Examination(network, self.probe, self.method, self.options, self.targets, self.observe)
 
 
 class Alone:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.explain import Explanation, explain_targets
-from rlwatch.attribution.inputs import Observe, fit
+from rlwatch.attribution.inputs import Observe
 from rlwatch.attribution.randomise import untrained
 from rlwatch.comparison import Baseline, Comparison, Look, Maps, timed
+from rlwatch.matching import matched
 from rlwatch.measures.relevance import (
     ObjectRelevance,
     TargetRelevance,
@@ -40,9 +41,9 @@ class Examination:
     """Asks one network about one probe, again and again; `comparison` remembers what was said.
 
     `method` as of `explain`, `options` are its keywords. `targets`: what is explained, `greedy` always among it.
-    `observe` turns the probe's uint8 frames (probe, stack, y, x) into what the network takes; found by trial if left
-    out. `twins`: how many freshly drawn networks make up the untrained baseline. `dilation`: by how many pixels of the
-    84 × 84 picture an object's mask is widened.
+    `observe` turns the probe's uint8 frames (probe, stack, y, x) into what the network takes; left out, it is found by
+    trial, and so are size and number of the stacked pictures. `twins`: how many freshly drawn networks make up the
+    untrained baseline. `dilation`: by how many pixels of the agent's picture an object's mask is widened.
 
     Raises: ValueError when network and probe do not fit, with what was expected and got.
     """
@@ -58,12 +59,13 @@ class Examination:
     dilation: int = 1
 
     def __post_init__(self) -> None:
-        self.comparison = Comparison(self.probe.game, self.probe.digest)
+        if self.observe is None:
+            self.probe, self.observe = matched(self.network, self.probe)
         self.objects = pixels(self.probe.masks(dilation=self.dilation))
         frames = torch.from_numpy(self.probe.observations()).to(device_of(self.network))
-        self.observe = self.observe or fit(self.network, frames[:2])
         self._observations = self.observe(frames)
         self._check(self._explain(self.network, self._observations[:2]))
+        self.comparison = Comparison(self.probe.game, self.probe.digest)
 
     def untrained_baseline(self) -> Baseline:
         """What freshly drawn copies of the network say; empty of a plain function, which cannot be drawn anew."""

@@ -20,6 +20,7 @@ from rlwatch.clips import ClipMaker
 from rlwatch.cluster import Alone, Cluster, Questions
 from rlwatch.comparison import Comparison, Look
 from rlwatch.examination import TARGETS
+from rlwatch.matching import matched
 from rlwatch.report import Report
 from rlwatch.resume import Log, Planned, read_log
 from rlwatch.tensorboard.writer import RunWriter
@@ -62,9 +63,10 @@ def explain_checkpoints(
         raise ValueError("; ".join(unread))
     if not given and not first.game:
         raise ValueError(f"{first.path} does not say its game: give --probe GAME or --probe FILE")
-    asked = given or Probe.load(first.game)
+    asked, observe = matched(first.network, given or Probe.load(first.game))
     targets = tuple(dict.fromkeys([*TARGETS, target]))
-    questions = Questions(first.path, asked, method, options or {}, targets, told, judge, drawn=logdir is not None)
+    drawn = logdir is not None
+    questions = Questions(first.path, asked, observe, method, options or {}, targets, told, judge, drawn)
     before = read_log(logdir, judged=judge)
     before.check(asked.digest, method)
     planned = before.plan(chain([first], saved_ones))
