@@ -12,6 +12,7 @@ from rich.table import Table
 
 from rlwatch.commands import compare
 from rlwatch.commands.terminal import own_output, shown_progress
+from rlwatch.connection import connected
 from rlwatch.report import COLUMNS, MEANINGS, Report
 
 DESCRIPTION = """\
@@ -146,9 +147,9 @@ def _add_probe(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from rlwatch.offline import explain_checkpoints  # noqa: PLC0415 - torch loads only for what needs it
+    with connected(options.ray) as cluster, shown_progress("checkpoints") as progress, own_output() as output:
+        from rlwatch.offline import explain_checkpoints  # noqa: PLC0415 - torch loads only for what needs it
 
-    with shown_progress("checkpoints") as progress, own_output() as output:
         reports = explain_checkpoints(
             options.checkpoints,
             probe=options.probe,
@@ -158,7 +159,7 @@ def _explain(options: argparse.Namespace) -> int:
             told={name: getattr(options, name) for name in ("divisor", "head", "activation")},
             logdir=options.logdir,
             judge=options.validity,
-            ray=options.ray,
+            ray=cluster,
             progress=progress,
         )
         tell = _print_json if options.json else _print_tables

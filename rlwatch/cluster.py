@@ -1,10 +1,9 @@
 """Looks at many checkpoints at once, on a Ray cluster."""
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +13,41 @@ from numpy import ndarray
 
 from rlwatch import checkpoints
 from rlwatch.atari.probe import Probe
-from rlwatch.examination import Examination, Look, Network
+from rlwatch.attribution.inputs import Observe
+from rlwatch.comparison import Baseline, Look
+from rlwatch.examination import Examination, Network, Twin, merged
 from rlwatch.resume import Planned
-
-LOCAL = "local"
-"""The address that stands for a cluster of this machine's cores, which is started and ended here."""
 
 AHEAD = 4
 """Checkpoints per core that are under way: enough to keep each busy, few enough for their maps to fit in memory."""
-
-_examinations: dict[str, Examination] = {}
+RETRIES = 3
+"""Times that a checkpoint is looked at again after its process was lost."""
 
 
 @dataclass(frozen=True, eq=False)
 class Questions:
     """What every checkpoint is asked, so that each process can make the same examination.
 
-    `first`: the checkpoint whose network says how it takes frames. `told`: what `checkpoints.load` is told of networks.
-    `actions_on`: the observations on which every action gets a map, where a checkpoint is planned to have these.
+    `first`: the checkpoint whose network the examination is made with. `observe`: how networks take frames. `told`:
+    what `checkpoints.load` is told of networks. `drawn`: whether maps are wanted for pictures, too. `actions_on`: the
+    observations on which every action gets a map, where a checkpoint is planned to have these.
     """
 
     first: Path
     probe: Probe
+    observe: Observe
     method: Any
     options: Mapping[str, Any]
     targets: tuple[str, ...]
     told: Mapping[str, Any]
     judge: bool
+    drawn: bool
     actions_on: Int[ndarray, " shown"]
 
     def examination(self) -> Examination:
         """An examination that has seen nothing yet."""
         network = checkpoints.load(self.first, **self.told).network
-        return Examination(network, self.probe, method=self.method, options=self.options, targets=self.targets)
+        return Examination(network, self.probe, self.method, self.options, self.targets, self.observe)
 
     def look(self, examination: Examination, network: Network, *, actions: bool) -> Look:
         """What a checkpoint's network yields.
@@ -56,81 +57,102 @@ class Questions:
         return examination.look(network, judge=self.judge, actions_on=self.actions_on if actions else None)
 
 
-def looks(
-    planned: Iterable[Planned], questions: Questions, address: str, *, retries: int = 3
-) -> Iterator[tuple[Planned, Look | None]]:
-    """Each checkpoint in order with its look, None where none is needed.
+class Alone:
+    """Examines in this process."""
 
-    A process makes one examination and keeps it. A checkpoint whose process is lost is looked at again, `retries`
-    times. Its file must have the same path on every machine of the cluster.
+    def __init__(self, questions: Questions) -> None:
+        self._questions, self._examination = questions, questions.examination()
 
-    Raises: what looking raises; ValueError when Ray is missing; ConnectionError when there is no cluster at the
-    address; ChildProcessError when a checkpoint has lost all its processes.
-    """
-    with _connected(address) as ray:
-        task = ray.remote(num_cpus=1, max_retries=retries)(_look)
-        asked, waiting = ray.put(questions), deque[tuple[Planned, Any]]()
-        most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    def looks(self, planned: Iterable[Planned]) -> Iterator[tuple[Planned, Look | None]]:
+        """Each checkpoint in order with its look, None where none is needed.
+
+        Raises: what looking raises.
+        """
         for one in planned:
-            waiting.append((one, task.remote([asked], one.saved.path, one.actions) if one.needed else None))
+            look = partial(self._questions.look, self._examination, actions=one.actions)
+            yield one, look(one.saved.network) if one.needed else None
+
+    def baseline(self) -> Baseline:
+        """What freshly drawn networks say."""
+        return self._examination.untrained_baseline()
+
+
+class Cluster:
+    """Examines in the processes of a Ray cluster, each of which makes one examination and keeps it.
+
+    What a process that is lost was about is done again. Checkpoints must have the same path on every machine.
+    """
+
+    def __init__(self, questions: Questions, ray: Any) -> None:
+        self._ray, self._asked = ray, ray.put(questions)
+        self._twins: list[Any] = []
+
+    def looks(self, planned: Iterable[Planned]) -> Iterator[tuple[Planned, Look | None]]:
+        """As of `Alone`.
+
+        Raises: what looking raises; ChildProcessError when a checkpoint has lost all its processes.
+        """
+        waiting = deque[tuple[Planned, Any]]()
+        most = AHEAD * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        for one in planned:
+            if one.needed and not self._twins:
+                self._twins = [self._begun(_twin, number) for number in range(Examination.twins)]
+            waiting.append((one, self._begun(_look, one.saved.path, one.actions) if one.needed else None))
             if len(waiting) == most:
-                yield _result(ray, *waiting.popleft())
+                yield self._looked(*waiting.popleft())
         while waiting:
-            yield _result(ray, *waiting.popleft())
+            yield self._looked(*waiting.popleft())
+
+    def baseline(self) -> Baseline:
+        """As of `Alone`.
+
+        Raises: as `looks` does.
+        """
+        return merged([self._result(twin, "an untrained network") for twin in self._twins])
+
+    def _begun(self, task: Any, *about: Path | int) -> Any:
+        return self._ray.remote(num_cpus=1, max_retries=RETRIES)(task).remote([self._asked], *about)
+
+    def _looked(self, one: Planned, reference: Any) -> tuple[Planned, Look | None]:
+        return one, None if reference is None else self._result(reference, one.saved.path)
+
+    def _result(self, reference: Any, about: object) -> Any:
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(reference)
+        except errors.RayTaskError as error:
+            raise error.cause from None
+        except errors.RayError as error:
+            raise ChildProcessError(
+                f"{about} must be looked at by a process of the cluster, and all that tried were lost "
+                f"({type(error).__name__}): give them more memory, or leave --ray out"
+            ) from error
 
 
 def _look(asked: list[Any], path: Path, actions: bool) -> Look:
-    """One look, in a process of the cluster; the reference stands in a list so that it is fetched once only."""
+    """One look, in a process of the cluster; of its maps no more than is wanted."""
+    examination, questions = _prepared(asked)
+    look = questions.look(examination, checkpoints.load(path, **questions.told).network, actions=actions)
+    return look if questions.drawn else replace(look, maps=replace(look.maps, relevance={}))
+
+
+def _twin(asked: list[Any], number: int) -> Twin:
+    """What one freshly drawn network says, in a process of the cluster."""
+    return _prepared(asked)[0].twin(number)
+
+
+def _prepared(asked: list[Any]) -> tuple[Examination, Questions]:
+    """The examination of this process; the reference stands in a list so that it is fetched once only."""
     import ray  # noqa: PLC0415 - an extra
 
     (reference,) = asked
-    questions: Questions = ray.get(reference)
-    examination = _examinations.get(reference.hex())
-    if examination is None:
+    known = _prepared_ones.get(reference.hex())
+    if known is None:
         torch.set_num_threads(1)  # there is a process per core
-        _examinations.clear()
-        examination = _examinations[reference.hex()] = questions.examination()
-    network = checkpoints.load(path, **questions.told).network
-    return questions.look(examination, network, actions=actions)
+        questions = ray.get(reference)
+        _prepared_ones.clear()
+        known = _prepared_ones[reference.hex()] = questions.examination(), questions
+    return known
 
 
-def _result(ray: Any, one: Planned, reference: Any) -> tuple[Planned, Look | None]:
-    if reference is None:
-        return one, None
-    try:
-        return one, ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
-    except ray.exceptions.RayError as error:
-        raise ChildProcessError(
-            f"{one.saved.path} must be looked at by a process of the cluster, and all that tried were lost "
-            f"({type(error).__name__}): give them more memory, or leave --ray out"
-        ) from error
-
-
-@contextmanager
-def _connected(address: str) -> Iterator[Any]:
-    """Ray, connected; a cluster that is there already is used and left as it is."""
-    try:
-        import ray  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise ValueError("--ray needs Ray, which is not installed: pip install 'rlwatch[ray]'") from error
-    if ray.is_initialized():
-        yield ray
-        return
-    if address == LOCAL:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody unless asked for
-    alone = {"include_dashboard": False} if address == LOCAL else {}
-    try:
-        ray.init(address, log_to_driver=False, logging_level="warning", **alone)
-    except ray.exceptions.RayError as error:
-        raise ConnectionError(
-            f"expected a Ray cluster at {address}, got none ({error}): `ray status` says more"
-        ) from error
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the cluster's processes have the cores
-    try:
-        yield ray
-    finally:
-        torch.set_num_threads(threads)
-        ray.shutdown()
+_prepared_ones: dict[str, tuple[Examination, Questions]] = {}

@@ -1,37 +1,36 @@
-"""The examination of one checkpoint after the other: explain, measure, compare with what came before."""
+"""The examination of one checkpoint after the other: explain and measure."""
 
 import logging
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.explain import Explanation, explain_actions, explain_targets
-from rlwatch.attribution.inputs import Observe, fit
+from rlwatch.attribution.inputs import Observe
 from rlwatch.attribution.randomise import untrained
-from rlwatch.measures.onset import sentence, spells, threshold
+from rlwatch.comparison import Baseline, Comparison, Look, Maps, timed
+from rlwatch.matching import matched
 from rlwatch.measures.relevance import (
     ObjectRelevance,
     TargetRelevance,
-    drift,
     object_relevance,
     pixels,
-    q_statistics,
     target_relevance,
+    traced,
 )
-from rlwatch.report import Finding, Report
+from rlwatch.report import Report
 from rlwatch.trust import Sample, device_of, numbers, sample, trust, validity
 
 Network = Callable[[Tensor], Any]
+Twin = Mapping[str, Mapping[str, ObjectRelevance]]
+"""Per target and object, what one freshly drawn network says."""
 
 TARGETS = ("greedy", "contrast")
 FULL_ACTION_SET = 18
@@ -40,38 +39,14 @@ MAPS_AT_ONCE = 72
 log = logging.getLogger("rlwatch")
 
 
-@dataclass(frozen=True)
-class Maps:
-    """One checkpoint's relevance on the probe or a part of it, as the pictures need it."""
-
-    q_values: Float[np.ndarray, "probe action"]
-    relevance: Mapping[str, Float[np.ndarray, "probe stack y x"]]
-
-
-@dataclass(frozen=True)
-class Look:
-    """What one checkpoint yields by itself, whatever came before it.
-
-    `targets`: the statistics of its maps, without a drift. `validity`: the figures of the checks on them, empty where
-    they were not made. `cost`: seconds per part of the work. `actions`: the maps of every action, where asked for.
-    """
-
-    maps: Maps
-    targets: Mapping[str, TargetRelevance]
-    method: str
-    validity: Mapping[str, float]
-    cost: Mapping[str, float]
-    actions: Maps | None = None
-
-
 @dataclass
 class Examination:
-    """Asks one network about one probe, again and again, and remembers what the comparison over checkpoints needs.
+    """Asks one network about one probe, again and again; `comparison` remembers what was said.
 
     `method` as of `explain`, `options` are its keywords. `targets`: what is explained, `greedy` always among it.
-    `observe` turns the probe's uint8 frames (probe, stack, y, x) into what the network takes; found by trial if left
-    out. `twins`: how many freshly drawn networks make up the untrained baseline. `dilation`: by how many pixels of the
-    84 × 84 picture an object's mask is widened.
+    `observe` turns the probe's uint8 frames (probe, stack, y, x) into what the network takes; left out, it is found by
+    trial, and so are size and number of the stacked pictures. `twins`: how many freshly drawn networks make up the
+    untrained baseline. `dilation`: by how many pixels of the agent's picture an object's mask is widened.
 
     Raises: ValueError when network and probe do not fit, with what was expected and got.
     """
@@ -85,42 +60,43 @@ class Examination:
     seed: int = 0
     twins: int = 3
     dilation: int = 1
-    maps: Maps | None = None
-    baseline: dict[str, dict[str, ObjectRelevance]] = field(default_factory=dict)
-    _history: dict[tuple[str, str], list[ObjectRelevance]] = field(default_factory=lambda: defaultdict(list))
-    _steps: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if self.observe is None:
+            self.probe, self.observe = matched(self.network, self.probe)
         self.objects = pixels(self.probe.masks(dilation=self.dilation))
         frames = torch.from_numpy(self.probe.observations()).to(device_of(self.network))
-        self.observe = self.observe or fit(self.network, frames[:2])
         self._observations = self.observe(frames)
         explained = self._explain(self.network, self._observations[:2])
         self._check(explained)
         self.action_count = explained["greedy"].q_values.shape[1]
+        self.comparison = Comparison(self.probe.game, self.probe.digest)
 
-    def untrained_baseline(self) -> None:
-        """Measure freshly drawn copies of the network; a plain function cannot be drawn anew and gets no baseline."""
+    def untrained_baseline(self) -> Baseline:
+        """What freshly drawn copies of the network say; empty of a plain function, which cannot be drawn anew."""
         if not isinstance(self.network, nn.Module):
             log.warning("rlwatch: the network is no torch module, so there is no untrained baseline to compare with")
-            return
-        drawn: dict[str, list[dict[str, ObjectRelevance]]] = {target: [] for target in self.targets}
-        for twin in range(self.twins):
-            explained = self._explain(untrained(self.network, self.seed + twin), self._observations)
-            for target, one in explained.items():
-                generator = np.random.default_rng(self.seed)
-                relevance = numbers(one.relevance)
-                drawn[target].append(object_relevance(relevance, self.objects, self.probe.episode, generator))
-        self.baseline = {target: _merged(twins) for target, twins in drawn.items()}
+            return {}
+        return merged([self.twin(number) for number in range(self.twins)])
+
+    def twin(self, number: int) -> Twin:
+        """What the objects get, per target, of one freshly drawn copy of the network, which must be a module."""
+        assert isinstance(self.network, nn.Module)  # noqa: S101 - nothing else is drawn anew
+        explained = self._explain(untrained(self.network, self.seed + number), self._observations)
+        drawn = {}
+        for target, one in explained.items():
+            generator = np.random.default_rng(self.seed)
+            drawn[target] = object_relevance(numbers(one.relevance), self.objects, self.probe.episode, generator)
+        return drawn
 
     def report(
         self, step: int, *, network: Network | None = None, checkpoint: str = "", returns: float = np.nan
     ) -> Report:
-        """Everything that this checkpoint yields; its maps stand in `maps` until the next one.
+        """Everything that this checkpoint yields; its look stands in `comparison.last` until the next one.
 
         Raises: ValueError when the network's output holds NaN or infinity.
         """
-        return self.follow(step, self.look(network), checkpoint=checkpoint, returns=returns)
+        return self.comparison.follow(step, self.look(network), checkpoint=checkpoint, returns=returns)
 
     def look(
         self,
@@ -136,19 +112,20 @@ class Examination:
         Raises: as `report` and `judged` do.
         """
         cost: dict[str, float] = {}
-        with _timed(cost, "explain"):
+        with timed(cost, "explain"):
             explained = self._explain(network or self.network, self._observations)
         self._check(explained)
-        with _timed(cost, "measure"):
+        with timed(cost, "measure"):
             targets = {target: self._measure(one) for target, one in explained.items()}
-        relevance = {target: numbers(one.relevance) for target, one in explained.items()}
+            relevance = {target: numbers(one.relevance) for target, one in explained.items()}
+            traces = {target: traced(one) for target, one in relevance.items()}
         figures = self._validity(network, cost) if judge else {}
         actions = None
         if actions_on is not None:
-            with _timed(cost, "actions"):
+            with timed(cost, "actions"):
                 actions = self.every_action(actions_on, network)
-        maps = Maps(numbers(explained["greedy"].q_values), relevance)
-        return Look(maps, targets, explained["greedy"].method, figures, cost, actions)
+        greedy = explained["greedy"]
+        return Look(Maps(numbers(greedy.q_values), relevance), targets, traces, greedy.method, figures, cost, actions)
 
     def every_action(self, observations: Int[np.ndarray, " shown"], network: Network | None = None) -> Maps:
         """The relevance for the Q-value of every action on some of the probe's observations, as `action=k`.
@@ -167,36 +144,6 @@ class Examination:
                 relevance[name][begin : begin + len(found)] = found[:, action]
         return Maps(np.concatenate(q_values), relevance)
 
-    def follow(self, step: int, look: Look, *, checkpoint: str = "", returns: float = np.nan) -> Report:
-        """The report of a look, compared with the checkpoint before; its maps stand in `maps` until the next one."""
-        cost, before = dict(look.cost), self.maps
-        with _timed(cost, "compare"):
-            q = q_statistics(look.maps.q_values, None if before is None else before.q_values)
-            targets = dict(look.targets) if before is None else _drifted(look, before)
-        self.maps = look.maps
-        self.recall(step, {target: measured.objects for target, measured in targets.items()})
-        return Report(
-            step=step,
-            checkpoint=checkpoint,
-            game=self.probe.game,
-            probe=self.probe.digest,
-            method=look.method,
-            q=q,
-            targets=targets,
-            untrained=self.baseline,
-            findings=tuple(self._findings()),
-            validity=look.validity,
-            trust=trust(look.validity) if look.validity else "",
-            all_actions=look.actions is not None,
-            returns=float(returns),
-            cost=cost,
-        )
-
-    def remember(self, report: Report) -> None:
-        """Go on behind a report that another examination of the same network and probe has made."""
-        self.baseline = {target: dict(objects) for target, objects in report.untrained.items()}
-        self.recall(report.step, {target: measured.objects for target, measured in report.targets.items()})
-
     def judged(self, report: Report, *, network: Network | None = None) -> Report:
         """The report with the checks on its maps, which cost several times as much as all the rest.
 
@@ -205,13 +152,6 @@ class Examination:
         cost = dict(report.cost)
         figures = self._validity(network, cost)
         return replace(report, validity=figures, trust=trust(figures), cost=cost)
-
-    def recall(self, step: int, targets: Mapping[str, Mapping[str, ObjectRelevance]]) -> None:
-        """Count a checkpoint that was examined before, per target and object, to those that findings are about."""
-        self._steps.append(step)
-        for target, objects in targets.items():
-            for name, one in objects.items():
-                self._history[target, name].append(one)
 
     @cached_property
     def _sample(self) -> Sample:
@@ -236,33 +176,18 @@ class Examination:
 
     def _validity(self, network: Network | None, cost: dict[str, float]) -> dict[str, float]:
         assert self.observe is not None  # noqa: S101 - __post_init__ has set it
-        with _timed(cost, "validity"):
+        with timed(cost, "validity"):
             generator = np.random.default_rng(self.seed)
             method = {"method": self.method, "options": self.options}
             return validity(network or self.network, self._sample, self.observe, generator, **method)
 
-    def _findings(self) -> Iterator[Finding]:
-        for (target, name), history in self._history.items():
-            if target not in self.baseline:
-                continue
-            baseline = self.baseline[target][name]
-            for spell in spells(history, threshold(baseline)):
-                text = sentence(name, target, spell, self._steps, history, baseline)
-                yield Finding(self._steps[spell.start], target, name, text)
 
-
-def _drifted(look: Look, before: Maps) -> dict[str, TargetRelevance]:
-    """The look's statistics with the drift since the maps before."""
-    found = {}
-    for target, measured in look.targets.items():
-        spearman, cosine = drift(look.maps.relevance[target], before.relevance[target])
-        found[target] = replace(measured, drift_spearman=spearman, drift_cosine=cosine)
-    return found
-
-
-def _merged(twins: list[dict[str, ObjectRelevance]]) -> dict[str, ObjectRelevance]:
+def merged(twins: list[Twin]) -> Baseline:
     """The untrained baseline: means over freshly drawn networks; `low` and `high` are the extremes among them."""
-    return {name: _merge_object([one[name] for one in twins]) for name in twins[0]}
+    return {
+        target: {name: _merge_object([twin[target][name] for twin in twins]) for name in objects}
+        for target, objects in twins[0].items()
+    }
 
 
 def _merge_object(drawn: list[ObjectRelevance]) -> ObjectRelevance:
@@ -276,10 +201,3 @@ def _merge_object(drawn: list[ObjectRelevance]) -> ObjectRelevance:
         share_negative=float(np.mean([one.share_negative for one in drawn])),
         relevance=float(np.mean([one.relevance for one in drawn])),
     )
-
-
-@contextmanager
-def _timed(cost: dict[str, float], part: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    cost[part] = time.perf_counter() - began

@@ -99,7 +99,7 @@ class Logbook:
 
     def remember(self, report: Report) -> None:
         """Go on behind a report that another logbook has made."""
-        self._examination.remember(report)
+        self._examination.comparison.remember(report)
         self._last = report
 
     def close(self) -> None:
@@ -112,10 +112,10 @@ class Logbook:
 
     def _made(self, job: Job, *, laid_out: bool) -> tuple[Report, Page]:
         report = self._examination.report(job.step, returns=job.returns)
-        maps = self._examination.maps
-        assert maps is not None  # noqa: S101 - report() has just set it
+        look = self._examination.comparison.last
+        assert look is not None  # noqa: S101 - report() has just set it
         began = time.perf_counter()
-        clips, blobs = self._clips.draw(report, maps), self._clips.blobs(maps)
+        clips, blobs = self._clips.draw(report, look.maps), self._clips.blobs(look.maps)
         costs = {"draw": time.perf_counter() - began, "fraction": job.fraction}
         report, actions = self._with_costly_parts(report, job)
         objects = () if laid_out else tuple(self._examination.objects)
@@ -161,10 +161,10 @@ class Logbook:
 
     def _first_time(self) -> float:
         """Measure the baseline before the first report; the seconds that this took."""
-        if self._examination.baseline or self._last is not None:
+        if self._examination.comparison.baseline or self._last is not None:
             return 0.0
         began = time.perf_counter()
-        self._examination.untrained_baseline()
+        self._examination.comparison.baseline = self._examination.untrained_baseline()
         return time.perf_counter() - began
 
     def _written(self, page: Page | None) -> Page | None:

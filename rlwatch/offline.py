@@ -17,8 +17,10 @@ from rlwatch.atari.choose import record_probe
 from rlwatch.atari.probe import Probe
 from rlwatch.atari.recording import Policy
 from rlwatch.clips import ClipMaker, shown_frames
-from rlwatch.cluster import Questions, looks
-from rlwatch.examination import TARGETS, Examination, Look
+from rlwatch.cluster import Alone, Cluster, Questions
+from rlwatch.comparison import Comparison, Look
+from rlwatch.examination import TARGETS
+from rlwatch.matching import matched
 from rlwatch.report import Report
 from rlwatch.resume import Log, Planned, read_log
 from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
@@ -37,7 +39,7 @@ def explain_checkpoints(
     told: Mapping[str, Any] | None = None,
     logdir: Path | None = None,
     judge: bool = False,
-    ray: str | None = None,
+    ray: Any = None,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Iterator[Report]:
     """One Report a checkpoint, by step, as soon as it is made; findings compare it with those before.
@@ -45,12 +47,12 @@ def explain_checkpoints(
     `paths`: files, folders, runs or patterns. `options`: the method's own keywords. `target`: what is explained besides
     `greedy` and `contrast`. `told`: what `checkpoints.load` is told of the networks. `judge`: check how far the maps
     can be trusted too, at about three times the cost. Steps that `logdir` has already are left out, and those that
-    follow compared with them. `ray`: the address of a Ray cluster that shares the work, or "local". `progress`: called
-    with how many checkpoints are done, and of how many. Of several checkpoints those that cannot be read are left out
-    and told at the end.
+    follow compared with them. `ray`: what `rlwatch.connection.connected` yields; the cluster shares the work.
+    `progress`: called with how many checkpoints are done, and of how many. Of several checkpoints those that cannot be
+    read are left out and told at the end.
 
     Raises: ValueError, FileNotFoundError when a file, the probe or the method is not what it must be; with `ray` as
-    `rlwatch.cluster.looks` does.
+    Cluster does.
     """
     given = Probe.load(probe) if probe else None
     told = {**(told or {}), **({"actions": len(given.actions)} if given else {})}
@@ -62,60 +64,77 @@ def explain_checkpoints(
         raise ValueError("; ".join(unread))
     if not given and not first.game:
         raise ValueError(f"{first.path} does not say its game: give --probe GAME or --probe FILE")
-    asked = given or Probe.load(first.game)
+    asked, observe = matched(first.network, given or Probe.load(first.game))
     targets = tuple(dict.fromkeys([*TARGETS, target]))
-    questions = Questions(first.path, asked, method, options or {}, targets, told, judge, shown_frames(asked))
-    examination = questions.examination()
+    drawn, shown = logdir is not None, shown_frames(asked)
+    questions = Questions(first.path, asked, observe, method, options or {}, targets, told, judge, drawn, shown)
     before = read_log(logdir, judged=judge)
     before.check(asked.digest, method)
-    planned = before.plan(chain([first], saved_ones), ACTIONS_LOGGED // examination.action_count)
-    if logdir is None:
-        planned = (replace(one, actions=False) for one in planned)
-    looked = _looked(examination, planned, questions) if ray is None else looks(planned, questions, ray)
-    yield from _reports(examination, looked, before, logdir, lambda done: progress(done + len(unread), len(files)))
+    planned = before.plan(chain([first], saved_ones), ACTIONS_LOGGED // _actions(first, questions))
+    planned = planned if drawn else (replace(one, actions=False) for one in planned)
+    examiner = Alone(questions) if ray is None else Cluster(questions, ray)
+    for done, report in _reports(questions, examiner, planned, before, logdir):
+        if report is not None:
+            yield report
+        progress(done + len(unread), len(files))
     if unread:
         raise ValueError(f"{len(unread)} checkpoints were left out: " + "; ".join(unread))
 
 
-def _looked(
-    examination: Examination, planned: Iterable[Planned], questions: Questions
-) -> Iterator[tuple[Planned, Look | None]]:
-    for one in planned:
-        yield one, questions.look(examination, one.saved.network, actions=one.actions) if one.needed else None
-
-
 def _reports(
-    examination: Examination,
-    looked: Iterable[tuple[Planned, Look | None]],
+    questions: Questions,
+    examiner: Alone | Cluster,
+    planned: Iterable[Planned],
     before: Log,
     logdir: Path | None,
-    progress: Callable[[int], None],
-) -> Iterator[Report]:
-    """The reports of those that are not in the log, written to it one by one."""
-    clips, left_out, writer = ClipMaker(examination.probe), 0, None
-    for done, (one, look) in enumerate(looked, 1):
+) -> Iterator[tuple[int, Report | None]]:
+    """How many checkpoints are done, and the report of this one, written to the log, None where that has it."""
+    probe, left_out = questions.probe, 0
+    comparison, pages = Comparison(probe.game, probe.digest), _Pages(probe, logdir)
+    for done, (one, look) in enumerate(examiner.looks(planned), 1):
         if look is not None and not one.logged:
-            if not examination.baseline:
-                examination.untrained_baseline()
+            comparison.baseline = comparison.baseline or examiner.baseline()
             path = str(one.saved.path)
-            report = examination.follow(one.saved.step, look, checkpoint=path, returns=one.saved.returns)
-            if logdir is not None:
-                writer = writer or RunWriter(logdir=logdir)
-                drawn = clips.draw(report, look.maps), clips.blobs(look.maps)
-                if look.actions is not None:
-                    writer.actions(report.step, clips.actions(look.actions))
-                writer.checkpoint(report, *drawn)
-            yield report
+            report = comparison.follow(one.saved.step, look, checkpoint=path, returns=one.saved.returns)
+            pages.write(report, look)
+            yield done, report
         else:
             left_out += 1
-            objects = before.objects(one.saved.step, examination.targets, examination.objects)
-            examination.recall(one.saved.step, objects)
-            examination.maps = None if look is None else look.maps
-        progress(done)
+            objects = before.objects(one.saved.step, questions.targets, probe.placed.shapes)
+            comparison.recall(one.saved.step, objects)
+            comparison.last = look
+            yield done, None
     if left_out:
         log.warning("rlwatch: %d checkpoints are in %s already: left out", left_out, logdir)
-    if writer is not None:
-        writer.close()
+    pages.close()
+
+
+def _actions(saved: checkpoints.Checkpoint, questions: Questions) -> int:
+    """How many actions a checkpoint's network has."""
+    frames = questions.observe(torch.from_numpy(questions.probe.observations()[:1]))
+    with torch.no_grad():
+        return len(saved.network(frames)[0])
+
+
+class _Pages:
+    """What is written into a log, if there is to be one; it opens with the first page."""
+
+    def __init__(self, probe: Probe, logdir: Path | None) -> None:
+        self._probe, self._logdir = probe, logdir
+        self._open: tuple[RunWriter, ClipMaker] | None = None
+
+    def write(self, report: Report, look: Look) -> None:
+        if self._logdir is None:
+            return
+        self._open = self._open or (RunWriter(logdir=self._logdir), ClipMaker(self._probe))
+        writer, clips = self._open
+        if look.actions is not None:
+            writer.actions(report.step, clips.actions(look.actions))
+        writer.checkpoint(report, clips.draw(report, look.maps), clips.blobs(look.maps))
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open[0].close()
 
 
 def _loaded(files: Sequence[Path], told: Mapping[str, Any], unread: list[str]) -> Iterator[checkpoints.Checkpoint]:

@@ -52,7 +52,7 @@ def sample(probe: Probe, objects: Mapping[str, Pixels], *, count: int = 16) -> S
     masks = {name: _mask(where, frames.shape) for name, where in objects.items()}
     moving = {name: mask[chosen] for name, mask in masks.items() if moves(mask)}
     union = {"moving": np.any(list(moving.values()), axis=0)} if moving else {}
-    background = screen.pictures(np.stack([probe.background] * 2)[None], probe.palette)[0]
+    background = screen.pictures(np.stack([probe.background] * 2)[None], probe.palette, probe.size)[0]
     starts = {"black": np.zeros_like(background), "background": background}
     return Sample(frames[chosen], probe.episode[chosen], moving | union, starts)
 

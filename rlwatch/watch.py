@@ -191,7 +191,7 @@ class Watch:
             self._place = Inline(Logbook(examination, self._writer))
             self._writer = None
         else:
-            settings = settings | {"observe": examination.observe}
+            settings = settings | {"probe": examination.probe, "observe": examination.observe}
             self._place = Worker(self._network, settings, log_settings if own else None)
 
     def _submit(self, job: Job) -> None:

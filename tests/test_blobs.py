@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from rlwatch.atari import screen
 from rlwatch.atari.probe import Probe
 from rlwatch.clips import ClipMaker
-from rlwatch.examination import Maps
+from rlwatch.comparison import Maps
 from rlwatch.pictures import heatmap
 from rlwatch.tensorboard import blobs
 

@@ -23,7 +23,7 @@ def probe():
 def learning(probe):
     """The reports of an agent that comes to see one pixel of the wall between its first and its second checkpoint."""
     examination = Examination(Nature(), probe, method="epsilon")
-    examination.untrained_baseline()
+    examination.comparison.baseline = examination.untrained_baseline()
     blind, seeing = Nature(), SeesOnePixel()
     return [examination.report(step, network=network) for step, network in ((0, blind), (10, seeing), (20, seeing))]
 
@@ -47,8 +47,8 @@ def test_the_baseline_is_of_fresh_copies_whatever_the_network_has_learnt(probe):
     torch.manual_seed(0)
     trained = SeesOnePixel()
     examination = Examination(trained, probe, method="epsilon", twins=2)
-    examination.untrained_baseline()
-    paddle = examination.baseline["greedy"]["paddle"]
+    examination.comparison.baseline = examination.untrained_baseline()
+    paddle = examination.comparison.baseline["greedy"]["paddle"]
     assert 0 < paddle.low <= paddle.lift <= paddle.high
     assert examination.report(0).targets["greedy"].objects["paddle"].lift == 0
 

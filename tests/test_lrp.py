@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -360,6 +362,21 @@ def test_what_is_written_differently_is_explained_alike(written, method):
     assert not network.last.any()
     half = 0.5 if asked is divided_by_each_member else 1  # of them the pixels are what the first layers read
     close(found, plain_gradient_x_input(lambda x: asked(x / half, network), observations() * half))
+
+
+@pytest.mark.parametrize("method", ["occlusion", "epsilon", "sensitivity"])
+def test_nothing_of_a_pass_stays_in_memory(method):
+    network, seen = build(Nature), []
+
+    def ask(x):
+        features = part(network, 0, 2)(x)
+        seen.append(weakref.ref(features))
+        return part(network, 2, 8)(features)
+
+    explain(ask, observations(), method)
+    gc.collect()
+    assert seen
+    assert not any(feature() is not None for feature in seen)
 
 
 def test_a_row_of_a_buffer_that_the_features_are_written_to_is_refused_and_stays():

@@ -80,10 +80,3 @@ def test_progress_is_told_by_checkpoint(asked):
     told = []
     list(explain_checkpoints(files[:2], **settings, progress=lambda *counts: told.append(counts)))
     assert told == [(1, 2), (2, 2)]
-
-
-def test_without_ray_the_remedy_is_said(asked, monkeypatch):
-    files, settings, _ = asked
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(ValueError, match=r"pip install 'rlwatch\[ray\]'"):
-        list(explain_checkpoints(files, **settings, ray="local"))

@@ -6,11 +6,13 @@ from typing import Any
 
 from gymnasium import spaces
 
+from rlwatch.atari.probe import Probe
 from rlwatch.attribution.inputs import Observe, View
+from rlwatch.matching import seen_as
 from rlwatch.watch import Watch
 
-STACK = 4
-"""Frames of a stack: an axis of so many is the stack's."""
+IMAGE = 3
+"""Axes of stacked frames."""
 
 
 @contextmanager
@@ -49,12 +51,28 @@ def observe_of(space: Any) -> Observe | None:
     """
     if not isinstance(space, spaces.Box) or not space.is_bounded():
         return None
-    last = space.shape[-1] == STACK != space.shape[0]
+    last = _channels_last(space)
     if space.dtype.kind in "ui":
         return View("uint8", None, last)
     low, high = float(space.low.min()), float(space.high.max())
     known = low == 0 and high in {1.0, 255.0}
     return View(f"float in [0, {high:g}]", high / 255, last) if known else None
+
+
+def seen_in(probe: Any, space: Any) -> Probe:
+    """The probe as the frames of an observation space show it; as it stands where the space is not of frames.
+
+    Raises: as Probe.load and `seen_as` do.
+    """
+    whole: Probe = probe if isinstance(probe, Probe) else Probe.load(probe)
+    if not isinstance(space, spaces.Box) or len(space.shape) != IMAGE:
+        return whole
+    shape = (space.shape[2], *space.shape[:2]) if _channels_last(space) else space.shape
+    return seen_as(whole, shape[0], (shape[1], shape[2]))
+
+
+def _channels_last(space: spaces.Box) -> bool:
+    return space.shape[-1] < space.shape[0]
 
 
 def tell_return(watch: Watch, env: Any, step: int) -> None:

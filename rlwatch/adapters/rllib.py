@@ -6,12 +6,11 @@ from typing import Any
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from torch import Tensor, nn
 
-from rlwatch.adapters.common import game_of, observe_of, probe_of
+from rlwatch.adapters.common import IMAGE, game_of, observe_of, probe_of, seen_in
 from rlwatch.unwrap import Read
 from rlwatch.watch import Watch
 
-ATARI = "wrap_atari_for_new_api_stack(env, dim=84, framestack=4)"
-SHAPE = (84, 84, 4)
+ATARI = "wrap_atari_for_new_api_stack(env, framestack=4)"
 
 
 def watch_callback(probe: Any = None, *, module: str = "default_policy", **settings: Any) -> type[RLlibCallback]:
@@ -44,13 +43,13 @@ def watch_callback(probe: Any = None, *, module: str = "default_policy", **setti
 def q_network(module: Any) -> nn.Module:
     """The Q-values that a DQN's module has of the probe's frames, the mean of its distribution where it has one.
 
-    Raises: TypeError when it has none; ValueError when it does not take four frames of 84 × 84.
+    Raises: TypeError when it has none; ValueError when it takes no grey frames.
     """
     if not isinstance(module, nn.Module) or not hasattr(module, "compute_q_values"):
         raise TypeError(f"expected the module of a DQN in torch, got {type(module).__name__}")
     space: Any = module.observation_space
-    if space.shape != SHAPE:
-        raise ValueError(f"expected observations of {SHAPE}, got {space.shape}: make the environment with {ATARI}")
+    if len(space.shape) != IMAGE:
+        raise ValueError(f"expected frames (y, x, stack), got {space.shape}: make the environment with {ATARI}")
     view = normalised if float(space.low.min()) == -1 else observe_of(space)
     if view is None:
         raise ValueError(f"expected bytes or floats in [-1, 1], [0, 1] or [0, 255], got {space}: use {ATARI}")
@@ -65,12 +64,13 @@ def normalised(frames: Tensor) -> Tensor:
 def _watch(algorithm: Any, name: str, probe: Any, settings: dict[str, Any]) -> Watch:
     if algorithm.env_runner is None:
         raise ValueError("the algorithm must have an env runner of its own: use create_local_env_runner=True")
-    network = q_network(algorithm.get_module(name))
+    module = algorithm.get_module(name)
     env = getattr(getattr(algorithm.env_runner.env, "unwrapped", None), "envs", [None])[0]
     found: dict[str, Any] = {"game": game_of(env)}
     if not settings.keys() & {"writer", "logdir"}:
         found["logdir"] = Path(algorithm.logdir) / "rlwatch"
-    return Watch(network, probe_of(probe, found["game"]), **(found | settings))
+    seen = seen_in(probe_of(probe, found["game"]), module.observation_space)
+    return Watch(q_network(module), seen, **(found | settings))
 
 
 def _after_iteration(watch: Watch, result: dict[str, Any], total_steps: int | None) -> None:

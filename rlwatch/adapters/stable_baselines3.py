@@ -9,7 +9,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import TensorBoardOutputFormat
 from torch import Tensor, nn
 
-from rlwatch.adapters.common import observe_of, probe_of
+from rlwatch.adapters.common import observe_of, probe_of, seen_in
 from rlwatch.unwrap import Read
 from rlwatch.watch import Watch
 
@@ -40,7 +40,8 @@ class WatchCallback(BaseCallback):
         settings.setdefault("observe", observe_of(model.observation_space))
         if "writer" not in settings:
             settings |= _log_of(model, self._logdir)
-        self.watch = Watch(q_network(model), probe_of(self._probe, game), **settings)
+        seen = seen_in(probe_of(self._probe, game), model.observation_space)
+        self.watch = Watch(q_network(model), seen, **settings)
 
     def _on_step(self) -> bool:
         if self.watch is not None:

@@ -7,7 +7,7 @@ from typing import Any
 from tianshou.algorithm.modelfree.dqn import DiscreteQLearningPolicy
 from torch import Tensor, nn
 
-from rlwatch.adapters.common import finishing, game_of, observe_of, probe_of, tell_return
+from rlwatch.adapters.common import finishing, game_of, observe_of, probe_of, seen_in, tell_return
 from rlwatch.attribution.inputs import View
 from rlwatch.unwrap import Read
 from rlwatch.watch import Watch
@@ -36,7 +36,8 @@ def watched(algorithm: Any, params: Any, probe: Any = None, **settings: Any) -> 
     }
     if not settings.keys() & {"writer", "logdir"}:
         found["writer"] = getattr(params.logger, "writer", None)
-    watch = Watch(q_network(algorithm.policy), probe_of(probe, game), **(found | settings))
+    seen = seen_in(probe_of(probe, game), algorithm.policy.observation_space)
+    watch = Watch(q_network(algorithm.policy), seen, **(found | settings))
 
     def training_fn(epoch: int, env_step: int) -> None:
         if before is not None:

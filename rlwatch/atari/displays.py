@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from sklearn.metrics import adjusted_mutual_info_score
 
 from rlwatch.atari.foreground import Part
 from rlwatch.atari.screen import Box
@@ -91,6 +90,8 @@ def _around(pixels: np.ndarray) -> Box:
 
 def _tells(box: Box, screens: np.ndarray, score: np.ndarray) -> float:
     """How much the content of a box tells of the score."""
+    from sklearn.metrics import adjusted_mutual_info_score  # noqa: PLC0415 - takes half a second to load
+
     known = np.flatnonzero(~np.isnan(score))
     if not len(known):
         return 0.0

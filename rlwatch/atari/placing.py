@@ -11,7 +11,7 @@ from jaxtyping import Bool, UInt8
 from rlwatch.atari import background, screen
 from rlwatch.atari.background import Sureness
 from rlwatch.atari.objects import ObjectMap
-from rlwatch.atari.screen import Box
+from rlwatch.atari.screen import Box, Size
 
 
 class Shape(NamedTuple):
@@ -65,30 +65,34 @@ def by_background(found: background.Found, screens: int) -> Placed:
     return Placed("background", shapes | displays, found.reason, found.sureness, found.steady, found.named)
 
 
-def masks(shapes: Shapes, lines: int, *, dilation: int) -> dict[str, Bool[np.ndarray, "frame 84 84"]]:
+def masks(
+    shapes: Shapes, lines: int, *, size: Size = screen.SIZE, dilation: int
+) -> dict[str, Bool[np.ndarray, "frame y x"]]:
     """Each object's pixels in the agent's picture of each frame, which is pooled from its two screens."""
-    return {name: np.stack(_drawn(everywhere, lines, dilation)) for name, everywhere in shapes.items()}
+    return {name: np.stack(_drawn(everywhere, lines, size, dilation)) for name, everywhere in shapes.items()}
 
 
-def _drawn(everywhere: Sequence[tuple[Shape, ...]], lines: int, dilation: int) -> list[Bool[np.ndarray, "84 84"]]:
+def _drawn(
+    everywhere: Sequence[tuple[Shape, ...]], lines: int, size: Size, dilation: int
+) -> list[Bool[np.ndarray, "y x"]]:
     drawn: dict[tuple[Box, ...], np.ndarray] = {}
     frames = []
     for first, second in zip(everywhere[::2], everywhere[1::2], strict=True):
         pieces = first + second
         boxes = tuple(piece.box for piece in pieces if piece.pixels is None)
         if boxes not in drawn:
-            drawn[boxes] = screen.mask(boxes, lines, dilation=dilation)
+            drawn[boxes] = screen.mask(boxes, lines, size=size, dilation=dilation)
         figures = [piece for piece in pieces if piece.pixels is not None]
-        frames.append(drawn[boxes] | _shrunk(figures, lines, dilation) if figures else drawn[boxes])
+        frames.append(drawn[boxes] | _shrunk(figures, lines, size, dilation) if figures else drawn[boxes])
     return frames
 
 
-def _shrunk(pieces: Iterable[Shape], lines: int, dilation: int) -> Bool[np.ndarray, "84 84"]:
+def _shrunk(pieces: Iterable[Shape], lines: int, size: Size, dilation: int) -> Bool[np.ndarray, "y x"]:
     """Which pixels of the agent's picture hold a part, however small, of one of the pieces, grown on every side."""
     whole = np.zeros((lines, screen.WIDTH), np.float32)
     for (x, y, w, h), pixels in pieces:
         whole[y : y + h, x : x + w] += 1.0 if pixels is None else pixels
-    small = cv2.resize(whole, (screen.SIZE, screen.SIZE), interpolation=cv2.INTER_AREA) > 0
+    small = cv2.resize(whole, size[::-1], interpolation=cv2.INTER_AREA) > 0
     side = 2 * dilation + 1
-    grown: Bool[np.ndarray, "84 84"] = cv2.dilate(small.view(np.uint8), np.ones((side, side), np.uint8)) > 0
+    grown: Bool[np.ndarray, "y x"] = cv2.dilate(small.view(np.uint8), np.ones((side, side), np.uint8)) > 0
     return grown

@@ -15,6 +15,7 @@ from rlwatch.atari import background, edits, objects, placing, probe_file, scree
 from rlwatch.atari.edits import Edits
 from rlwatch.atari.objects import Boxes
 from rlwatch.atari.placing import Placed
+from rlwatch.atari.screen import Size
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ class Probe:
     observation and earned `reward`; `score` is the return before. `segment` numbers the runs, `situations` has a word
     for each. `palette`: red, green, blue and grey of each colour index. `background`: the commonest index of each
     pixel. All arrays are read-only. `edits`: what the user calls the objects; no part of the digest and of the file.
+    `size`: lines and columns of the agent's pictures, see `seen`; no part of the file.
 
     Raises: ValueError when the parts do not fit together.
     """
@@ -53,6 +55,7 @@ class Probe:
     reward: Float64[np.ndarray, " probe"]
     score: Float64[np.ndarray, " probe"]
     edits: Edits | None = None
+    size: Size = screen.SIZE
 
     def __post_init__(self) -> None:
         _check_shapes(self.arrays())
@@ -81,9 +84,9 @@ class Probe:
             probe = cls(**_typed(words), **arrays)  # type: ignore[arg-type]  # __post_init__ checks each array
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is no whole probe ({error}): {probe_file.REMEDY}") from error
-        if probe.digest != digest:
+        if probe.content != digest:
             raise ValueError(
-                f"{path} is no whole probe: expected digest {digest}, got {probe.digest}: {probe_file.REMEDY}"
+                f"{path} is no whole probe: expected digest {digest}, got {probe.content}: {probe_file.REMEDY}"
             )
         beside = path.with_suffix(".toml")
         named = objects or (beside if beside.is_file() else None)
@@ -98,9 +101,26 @@ class Probe:
         _ = edited.placed
         return edited
 
+    def seen(self, depth: int, size: Size) -> "Probe":
+        """The probe as an agent sees it that stacks `depth` pictures of `size` (lines, columns).
+
+        Where more pictures are stacked than were recorded, observations are left out that reach back before their
+        segment, but for those at an episode's start.
+
+        Raises: ValueError when none is left.
+        """
+        stack = _restacked(self, depth)
+        kept = stack[:, 0] >= 0
+        if set(self.segment[kept].tolist()) != set(self.segment.tolist()):
+            raise ValueError(f"the probe must hold {depth} frames in a row to stack them: stack fewer")
+        rows = {name: getattr(self, name)[kept] for name in _PER_OBSERVATION}
+        seen = replace(self, stack=stack[kept], size=size, **rows)
+        seen.__dict__["placed"] = self.placed  # objects are followed over all frames, whichever are stacked
+        return seen
+
     def save(self, path: str | Path) -> None:
         """Write the probe to a file, which is replaced only once everything is written."""
-        probe_file.write(Path(path), self._words() | {"digest": self.digest}, self.arrays())
+        probe_file.write(Path(path), self._words() | {"digest": self.content}, self.arrays())
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays by name."""
@@ -108,16 +128,28 @@ class Probe:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that the probe holds, in hexadecimal; equal for probes that hold the same."""
+        """In hexadecimal, equal for probes that hold the same and are seen alike."""
+        if self.size == screen.SIZE:
+            return self.content
+        return hashlib.sha256(f"{self.content} {self.size}".encode()).hexdigest()
+
+    @cached_property
+    def content(self) -> str:
+        """SHA-256 of all that the probe holds, in hexadecimal."""
         content = hashlib.sha256(json.dumps(self._words(), sort_keys=True).encode())
         for name, array in sorted(self.arrays().items()):
             content.update(f"{name} {array.dtype.str} {array.shape}".encode())
             content.update(np.ascontiguousarray(array).data)
         return content.hexdigest()
 
-    def observations(self) -> UInt8[np.ndarray, "probe stack 84 84"]:
-        """What an agent sees, bit for bit as through gymnasium's `AtariPreprocessing` and `FrameStackObservation`."""
-        stacked: UInt8[np.ndarray, "probe stack 84 84"] = screen.pictures(self.screens, self.palette)[self.stack]
+    def observations(self, first: int | None = None) -> UInt8[np.ndarray, "probe stack y x"]:
+        """What an agent sees, bit for bit as through gymnasium's `AtariPreprocessing` and `FrameStackObservation`.
+
+        `first`: only so many of them.
+        """
+        used, stack = np.unique(self.stack[:first], return_inverse=True)
+        pictures = screen.pictures(self.screens[used], self.palette, self.size)
+        stacked: UInt8[np.ndarray, "probe stack y x"] = pictures[stack.reshape(-1, self.stack.shape[1])]
         return stacked
 
     def rgb(self) -> UInt8[np.ndarray, "probe y 160 3"]:
@@ -132,7 +164,7 @@ class Probe:
         placed = placing.by_ram(mapped, self.ram) if mapped else self._found()
         return edits.apply(self.edits, placed, 2 * len(self.screens)) if self.edits else placed
 
-    def masks(self, *, dilation: int = 1) -> dict[str, Bool[np.ndarray, "probe stack 84 84"]]:
+    def masks(self, *, dilation: int = 1) -> dict[str, Bool[np.ndarray, "probe stack y x"]]:
         """Each object's pixels in each stacked frame; none where the game has no map and its background moves.
 
         A mask holds the object as either of the two pooled screens shows it, grown by `dilation` pixels on each side.
@@ -168,8 +200,8 @@ class Probe:
     def _words(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _WORDS} | {"metadata": dict(self.metadata)}
 
-    def _frame_masks(self, dilation: int) -> dict[str, Bool[np.ndarray, "frame 84 84"]]:
-        return placing.masks(self.placed.shapes, self.screens.shape[2], dilation=dilation)
+    def _frame_masks(self, dilation: int) -> dict[str, Bool[np.ndarray, "frame y x"]]:
+        return placing.masks(self.placed.shapes, self.screens.shape[2], size=self.size, dilation=dilation)
 
     def _found(self) -> Placed:
         segment, score = np.zeros(len(self.screens), int), np.full(len(self.screens), np.nan)
@@ -180,7 +212,22 @@ class Probe:
 
 
 _WORDS = ("game", "actions", "situations", "metadata")
-_NO_ARRAYS = (*_WORDS, "edits")
+_NO_ARRAYS = (*_WORDS, "edits", "size")
+_PER_OBSERVATION = ("episode", "step", "segment", "lives", "action", "reward", "score")
+
+
+def _restacked(probe: Probe, depth: int) -> Int64[np.ndarray, "probe stack"]:
+    """Which frames each observation stacks where `depth` are stacked; -1 where they are not in the probe."""
+    recorded = probe.stack.shape[1]
+    stacks = []
+    for segment in range(len(probe.situations)):
+        rows = probe.segment == segment
+        stack, begun = probe.stack[rows], probe.step[rows][0]
+        older = stack[0, 0] if begun < recorded else -1
+        frames = np.concatenate([np.full(depth, older), stack[0, :-1], stack[:, -1]])
+        places = np.arange(len(stack))[:, None] + np.arange(recorded, depth + recorded)
+        stacks.append(frames[places])
+    return np.concatenate(stacks)
 
 
 def _typed(words: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,11 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-SIZE = 84
-"""Lines and columns of the agent's picture."""
+SIZE = (84, 84)
+"""Lines and columns of the agent's picture, unless the training makes others."""
+SIZES = (SIZE, (64, 64), (105, 80), (80, 80), (96, 96), (42, 42), (110, 84), (128, 128), (210, 160))
+"""Those that trainings make, the usual ones first: what is not said is found out by trying these."""
+Size = tuple[int, int]
 STACK = 4
 """Pictures that an agent sees at once. Source: Mnih et al., Human-level control, 2015, doi 10.1038/nature14236."""
 SKIP = 4
@@ -53,14 +56,14 @@ def pooled_rgb(
 
 
 def pictures(
-    screens: UInt8[np.ndarray, "frame 2 y x"], palette: UInt8[np.ndarray, "256 4"]
-) -> UInt8[np.ndarray, "frame 84 84"]:
+    screens: UInt8[np.ndarray, "frame 2 screen_y screen_x"], palette: UInt8[np.ndarray, "256 4"], size: Size = SIZE
+) -> UInt8[np.ndarray, "frame y x"]:
     """The agent's pictures, bit for bit those of gymnasium's `AtariPreprocessing`: maximum of greys, area resize."""
     shades = grey(screens, palette)
     pooled = np.maximum(shades[:, 0], shades[:, 1])
-    shrunk = np.empty((len(pooled), SIZE, SIZE), np.uint8)
+    shrunk = np.empty((len(pooled), *size), np.uint8)
     for whole, small in zip(pooled, shrunk, strict=True):
-        cv2.resize(whole, (SIZE, SIZE), dst=small, interpolation=cv2.INTER_AREA)
+        cv2.resize(whole, size[::-1], dst=small, interpolation=cv2.INTER_AREA)
     return shrunk
 
 
@@ -75,21 +78,21 @@ def stacks(
     return stacked
 
 
-def mask(boxes: Iterable[Box], lines: int, *, dilation: int = 1) -> Bool[np.ndarray, "84 84"]:
+def mask(boxes: Iterable[Box], lines: int, *, size: Size = SIZE, dilation: int = 1) -> Bool[np.ndarray, "y x"]:
     """Which pixels of the agent's picture hold a part, however small, of one of the boxes.
 
     `lines`: how many the screen has. `dilation`: by how many pixels of the agent's picture a box grows on every side.
     What lies beyond the screen is cut off.
     """
-    inside = np.zeros((SIZE, SIZE), bool)
+    inside = np.zeros(size, bool)
     for box in boxes:
-        inside[_span(box.y, box.h, lines, dilation), _span(box.x, box.w, WIDTH, dilation)] = True
+        inside[_span(box.y, box.h, lines, size[0], dilation), _span(box.x, box.w, WIDTH, size[1], dilation)] = True
     return inside
 
 
-def _span(start: int, length: int, whole: int, dilation: int) -> slice:
-    """The pixels of 84 that the area resize makes of `length` pixels from `start` of `whole`."""
+def _span(start: int, length: int, whole: int, shrunk: int, dilation: int) -> slice:
+    """The pixels of `shrunk` that the area resize makes of `length` pixels from `start` of `whole`."""
     first, last = max(start, 0), min(start + length, whole)
     if first >= last:
         return slice(0)
-    return slice(max(first * SIZE // whole - dilation, 0), -(-last * SIZE // whole) + dilation)
+    return slice(max(first * shrunk // whole - dilation, 0), -(-last * shrunk // whole) + dilation)

@@ -78,7 +78,8 @@ def recorded() -> Iterator[None]:
 
 
 def _pack(saved: Tensor) -> tuple[Tensor, int]:
-    return saved, saved._version  # noqa: SLF001  (how autograd knows it, too)
+    """A tensor without its history, which would hold itself in memory for ever, and its state."""
+    return saved.detach(), saved._version  # noqa: SLF001  (how autograd knows it, too)
 
 
 def _unpack(packed: tuple[Tensor, int]) -> Tensor:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,10 @@ NO_PART = re.compile(r"(^|\.)(log_std_clip_param_const|tau_hat)$")
 """Numbers that a checkpoint holds beside the network's."""
 
 
+QUANTILE_HEAD = "quantile_head"
+"""What the layers are called that come behind the embedding of fractions."""
+
+
 @dataclass(frozen=True)
 class Saved:
     """The weights of a Q-network, in the order of its layers, and how it is to be put together.
@@ -37,7 +41,8 @@ class Saved:
     `parts`: one network, or several whose mean is taken. Pixels enter as x / `divisor` + `offset`. `head`: what the
     last layer gives for each action, "" one value, "atoms" logits of the values in `support`, "quantiles"; None where
     the file leaves it open. `quantiles_first`: the action is the last axis. `channels_last`: of the order in which the
-    last convolution's outputs are flattened. `step` is -1, `game` empty and `returns` NaN where the file does not say.
+    last convolution's outputs are flattened. `embedding` of fractions, and their `proposal`: the layers that IQN and
+    FQF have besides. `step` is -1, `game` empty and `returns` NaN where the file does not say.
     """
 
     parts: tuple[Weights, ...]
@@ -49,6 +54,8 @@ class Saved:
     actions: int | None = None
     quantiles_first: bool = False
     channels_last: bool = False
+    embedding: Weights = field(default_factory=dict)
+    proposal: Weights = field(default_factory=dict)
     step: int = -1
     game: str = ""
     returns: float = float("nan")
@@ -101,6 +108,8 @@ def _tianshou(content: Content) -> Saved | None:
     content = _dict(content.get("model")) or content
     policy = _under(content, "policy.") or _tensors(content)
     weights = _under(policy, "model.")
+    if any(name.startswith("embed_model.") for name in weights):
+        return _tianshou_fractions(weights, _under(policy, "fraction_model.net."))
     if not any(name.startswith(("net.", "module.net.")) for name in weights):
         return None
     scaled = any(name.startswith("module.") for name in weights)
@@ -112,6 +121,16 @@ def _tianshou(content: Content) -> Saved | None:
         head="quantiles" if quantiles else None,
         actions=len(list(weights.values())[-1]) // quantiles if quantiles else None,
     )
+
+
+def _tianshou_fractions(weights: Weights, proposal: Weights) -> Saved:
+    """IQN's and FQF's: a body, a head, an embedding of fractions and, for FQF, their proposal."""
+    embedding = _under(weights, "embed_model.net.0.")
+    layers = {name.replace("last.", f"{QUANTILE_HEAD}.", 1): value for name, value in weights.items()}
+    layers = {name: value for name, value in layers.items() if not name.startswith("embed_model.")}
+    scaled = any(name.startswith("preprocess.module.") for name in weights)
+    divisor = NATURE if scaled else 1.0
+    return Saved((layers,), divisor=divisor, head="", embedding=embedding, proposal=proposal)
 
 
 def _torchrl(content: Content) -> Saved | None:

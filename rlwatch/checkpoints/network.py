@@ -3,15 +3,23 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor, nn
 
-from rlwatch.checkpoints.formats import Saved, Weights
+from rlwatch.atari.screen import SIZES, Size
+from rlwatch.checkpoints.formats import QUANTILE_HEAD, Saved, Weights
+from rlwatch.checkpoints.implicit import Implicit
 
-SCREEN = 84
-STRIDES = {(8, 4, 3): (4, 2, 1), (8, 4): (4, 2), (8, 4, 11): (4, 2, 1)}
-"""Kernel sizes of Mnih 2015, Mnih 2013 and RLlib to their strides."""
+STRIDES = {
+    (8, 4, 3): (4, 2, 1),
+    (8, 4): (4, 2),
+    (8, 4, 11): (4, 2, 1),
+    (4, 4, 4, 4): (2, 2, 2, 2),
+    (4, 4, 11): (2, 2, 1),
+}
+"""Kernel sizes of Mnih 2015, Mnih 2013 and RLlib for pictures of 84, 64 and 42 pixels a side to their strides."""
 WIDEST = 2**14
 """Outputs of a layer at most."""
 ADVANTAGE = re.compile(r"(^|\.)(a_stream|advantages?|advantage_head|adv|af|A|Q)(\.|$)")
@@ -63,7 +71,7 @@ class Mean(nn.Module):
 def build(saved: Saved) -> nn.Module:
     """The network of a checkpoint whose `head` and `actions` are settled.
 
-    Raises: ValueError when its weights are no network of Mnih's kind on stacks of 84 × 84.
+    Raises: ValueError when its weights are no network of Mnih's kind on stacks of pictures.
     """
     networks = [_checked(saved, _Parts.of(weights)) for weights in saved.parts]
     return networks[0] if len(networks) == 1 else Mean(networks)
@@ -95,7 +103,8 @@ class _Parts:
         if rest:
             raise ValueError(f"it holds {min(rest)!r}, expected only layers, those of a Nature DQN: {REMEDY}")
         value = [name for name in names if VALUE.search(name)]
-        head = [name for name in names if ADVANTAGE.search(name)] if value else names[-1:]
+        behind = [name for name in names if name.startswith(f"{QUANTILE_HEAD}.")]
+        head = [name for name in names if ADVANTAGE.search(name)] if value else behind or names[-1:]
         parts = cls(weights, [name for name in names if name not in value + head], head, value)
         kernels = [parts.shape(name)[2:] for name in parts.of_axes(4)]
         known = any(kernels == [(size, size) for size in sizes] for sizes in STRIDES)
@@ -130,19 +139,19 @@ def _checked(saved: Saved, parts: _Parts) -> nn.Module:
     try:
         network = _network(saved, parts).eval()
         with torch.no_grad():
-            network(torch.zeros(1, stack, SCREEN, SCREEN))
+            network(torch.zeros(1, stack, *_sides(parts)[0]))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"its layers do not fit one another on {stack} × 84 × 84 ({reason}): {REMEDY}") from error
+        raise ValueError(f"its layers do not fit one another ({reason}): {REMEDY}") from error
     return network
 
 
-def _network(saved: Saved, parts: _Parts) -> SavedNetwork:
+def _network(saved: Saved, parts: _Parts) -> nn.Module:
     sides = _sides(parts)
     weights = dict(parts.weights)
     if saved.channels_last:
         for name in (f"{name}.weight" for name in parts.behind_convolutions):
-            rows = weights[name].view(len(weights[name]), sides[-1], sides[-1], -1)
+            rows = weights[name].view(len(weights[name]), *sides[-1], -1)
             weights[name] = rows.permute(0, 3, 1, 2).flatten(1)
     body: list[nn.Module] = []
     for name in parts.trunk:
@@ -155,10 +164,12 @@ def _network(saved: Saved, parts: _Parts) -> SavedNetwork:
         for names in (parts.head, parts.value)
         if names
     ]
+    if saved.embedding:
+        return Implicit(saved, nn.Sequential(*body), streams[0])
     return SavedNetwork(saved, nn.Sequential(*body), streams, saved.actions or 0)
 
 
-def _modules(saved: Saved, parts: _Parts, weights: Weights, name: str, sides: list[int]) -> list[nn.Module]:
+def _modules(saved: Saved, parts: _Parts, weights: Weights, name: str, sides: list[Size]) -> list[nn.Module]:
     """A layer, what pads its inputs before it, and its activation unless a norm stands between."""
     weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
     place = parts.trunk.index(name) if name in parts.trunk else len(parts.trunk)
@@ -167,15 +178,20 @@ def _modules(saved: Saved, parts: _Parts, weights: Weights, name: str, sides: li
     if weight.ndim == 4:  # noqa: PLR2004 - out, in, y, x
         number = parts.of_axes(4).index(name)
         stride = _strides(parts)[number]
-        before, size = sides[number], weight.shape[2]
-        missing = max((sides[number + 1] - 1) * stride + size - before, 0)
-        low, high = missing // 2, missing - missing // 2
-        pad = [nn.ZeroPad2d((low, high, low, high))] if missing else []
+        size = weight.shape[2]
+        borders = _borders(sides[number], sides[number + 1], size, stride)
+        pad = [nn.ZeroPad2d(borders)] if any(borders) else []
         convolution = nn.Conv2d(weight.shape[1], weight.shape[0], (size, size), stride, bias=bias is not None)
         return [*pad, _filled(convolution, weight, bias), *after]
     if weight.ndim == 2:  # noqa: PLR2004 - out, in
         return [_filled(nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None), weight, bias), *after]
     return [_filled(nn.LayerNorm(list(weight.shape), bias=bias is not None), weight, bias), *after]
+
+
+def _borders(before: Size, behind: Size, kernel: int, stride: int) -> tuple[int, int, int, int]:
+    """Pixels that are added left, right, above and below, as TensorFlow does it."""
+    above, left = (max((out - 1) * stride + kernel - into, 0) for into, out in zip(before, behind, strict=True))
+    return left // 2, left - left // 2, above // 2, above - above // 2
 
 
 def _filled(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
@@ -187,22 +203,22 @@ def _strides(parts: _Parts) -> tuple[int, ...]:
     return STRIDES[tuple(parts.shape(name)[2] for name in parts.of_axes(4))]
 
 
-def _sides(parts: _Parts) -> list[int]:
-    """Pixels of a side before and behind each convolution, by the inputs of the layer that reads the last one.
+def _sides(parts: _Parts) -> list[Size]:
+    """Lines and columns before and behind each convolution, by the inputs of the layer that reads the last one.
 
     Raises: ValueError when they are neither those of unpadded convolutions nor of TensorFlow's padding SAME.
     """
     channels, inputs = parts.shape(parts.of_axes(4)[-1])[0], parts.shape(parts.behind_convolutions[0])[1]
-    ways = []
-    for same in (False, True):
-        sides = [SCREEN]
+    for size, same in product(SIZES, (False, True)):
+        sides = [size]
         for name, stride in zip(parts.of_axes(4), _strides(parts), strict=True):
-            sides.append(-(-sides[-1] // stride) if same else (sides[-1] - parts.shape(name)[2]) // stride + 1)
-        ways.append(sides)
-        if channels * sides[-1] ** 2 == inputs:
+            kernel = 1 if same else parts.shape(name)[2]
+            lines, columns = ((side - kernel) // stride + 1 for side in sides[-1])
+            sides.append((lines, columns))
+        if channels * sides[-1][0] * sides[-1][1] == inputs:
             return sides
-    expected = " or ".join(str(channels * sides[-1] ** 2) for sides in ways)
+    known = ", ".join(f"{lines} × {columns}" for lines, columns in SIZES)
     raise ValueError(
-        f"its layers do not fit one another: behind the convolutions it reads {inputs} numbers, expected {expected} "
-        f"on frames of 84 × 84: {REMEDY}"
+        f"its layers do not fit one another: behind the convolutions it reads {inputs} numbers, which pictures of none "
+        f"of the known sizes give ({known}): {REMEDY}"
     )

@@ -7,7 +7,6 @@ from typing import SupportsFloat
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import rankdata
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,17 @@ class TargetRelevance:
     score: float
     drift_spearman: float = math.nan
     drift_cosine: float = math.nan
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What is kept of one target's maps, summed over the stack, to tell how those of the next checkpoint differ.
+
+    `ranks` of the pixels: 1 = least relevance; float32 holds them exactly.
+    """
+
+    summed: Float[np.ndarray, "frame pixel"]
+    ranks: Float[np.ndarray, "frame pixel"]
 
 
 @dataclass(frozen=True)
@@ -216,19 +226,22 @@ def centre_of_mass(positive: Float[np.ndarray, "probe stack y x"]) -> tuple[floa
     )
 
 
-def drift(
-    relevance: Float[np.ndarray, "probe stack y x"],
-    before: Float[np.ndarray, "probe stack y x"],
-    *,
-    every: int = 8,
-) -> tuple[float, float]:
-    """Signed Spearman correlation and cosine to the checkpoint before, on maps summed over the stack; 1 = the same map.
+def traced(relevance: Float[np.ndarray, "probe stack y x"], *, every: int = 8) -> Trace:
+    """The trace of every `every`-th probe frame: ranking all of them costs more than explaining them."""
+    from scipy.stats import rankdata  # noqa: PLC0415 - takes long to load, and who reads a report needs it not
 
-    Both are averaged over every `every`-th probe frame (ranking all of them costs more than explaining them); a frame
-    whose map is constant in either checkpoint has no correlation and is left out; NaN when all are.
+    summed = relevance[::every].sum(axis=1).reshape(len(relevance[::every]), -1)
+    return Trace(summed, rankdata(summed, axis=1).astype(np.float32))
+
+
+def drift(now: Trace, then: Trace) -> tuple[float, float]:
+    """Signed Spearman correlation and cosine to the checkpoint before; 1 = the same map.
+
+    Both are averaged over the frames of the traces; one whose map is constant in either checkpoint has no correlation
+    and is left out; NaN when all are.
     """
-    now, then = (maps[::every].sum(axis=1).reshape(len(maps[::every]), -1) for maps in (relevance, before))
-    return _mean_correlation(rankdata(now, axis=1), rankdata(then, axis=1), centred=True), _mean_correlation(now, then)
+    ranks = (one.ranks.astype(np.float64) for one in (now, then))
+    return _mean_correlation(*ranks, centred=True), _mean_correlation(now.summed, then.summed)
 
 
 def _mean_correlation(

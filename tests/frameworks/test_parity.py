@@ -7,13 +7,19 @@ from sb3_contrib import QRDQN
 from stable_baselines3 import DQN
 from tensordict import TensorDict
 from tianshou.algorithm.modelfree.c51 import C51, C51Policy
+from tianshou.algorithm.modelfree.fqf import FQF, FQFPolicy
+from tianshou.algorithm.modelfree.iqn import IQN, IQNPolicy
 from tianshou.algorithm.optim import AdamOptimizerFactory
-from tianshou.env.atari.atari_network import RainbowNet, ScaledObsInputActionReprNet
+from tianshou.data import Batch
+from tianshou.env.atari.atari_network import DQNet, RainbowNet, ScaledObsInputActionReprNet
+from tianshou.utils.net.discrete import FractionProposalNetwork, FullQuantileFunction, ImplicitQuantileNetwork
 from torchrl.modules import MLP, ConvNet, QValueActor
 
+from rlwatch import explain
 from rlwatch.adapters import d3rlpy as d3rlpy_adapter
 from rlwatch.adapters import rllib as rllib_adapter
 from rlwatch.checkpoints import find, load
+from rlwatch.matching import matched
 from tests.frameworks import test_d3rlpy, test_pfrl, test_rllib, test_tianshou, test_torchrl
 from tests.frameworks import test_stable_baselines3 as stable
 from tests.frameworks.events import small
@@ -63,6 +69,35 @@ def test_saved_by_tianshou(tmp_path, name):
     torch.save({"model": algorithm.state_dict()}, tmp_path / "policy.pth")
     expected = policy.compute_q_value(policy.model(FRAMES.float())[0], None)
     check(tmp_path / "policy.pth", expected)
+
+
+@pytest.mark.parametrize("kind", ["IQN", "FQF"])
+@pytest.mark.parametrize("hidden", [(), (64,)])
+def test_saved_by_tianshou_with_fractions(tmp_path, monkeypatch, kind, hidden):
+    """IQN's fractions, which it draws at random, are put at the middles of 32 equal parts; FQF's are its own."""
+    body = DQNet(**test_tianshou.SHAPE, action_shape=4, features_only=True, output_dim_added_layer=128)
+    settings = {"preprocess_net": body, "action_shape": [4], "hidden_sizes": hidden}
+    space = test_tianshou.gymnasium.spaces.Discrete(4)
+    optim = AdamOptimizerFactory(lr=1e-4)
+    if kind == "IQN":
+        policy = IQNPolicy(model=ImplicitQuantileNetwork(**settings), action_space=space)
+        algorithm = IQN(policy=policy, optim=optim)
+    else:
+        proposal = FractionProposalNetwork(16, body.output_dim)
+        policy = FQFPolicy(model=FullQuantileFunction(**settings), fraction_model=proposal, action_space=space)
+        algorithm = FQF(policy=policy, optim=optim, fraction_optim=optim)
+    grown(policy.model, gain=1)
+    middles = (torch.arange(32) + 0.5) / 32
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: middles.expand(*shape))
+    batch = Batch(obs=FRAMES.float(), info={})
+    policy.eval()
+    said = policy(batch)
+    weights = torch.full((1, 32), 1 / 32) if kind == "IQN" else said.fractions.taus.diff(dim=1)
+    monkeypatch.undo()
+    torch.save({"model": algorithm.state_dict()}, tmp_path / "policy.pth")
+    saved = check(tmp_path / "policy.pth", (said.logits * weights[:, None]).sum(2), actions=4)
+    explanation = explain(saved.network, FRAMES[:2])
+    assert torch.allclose(explanation.relevance.sum((1, 2, 3)) + explanation.absorbed, explanation.score, rtol=1e-3)
 
 
 def test_saved_by_tianshou_with_a_rainbow_network_that_scales_its_input(tmp_path):
@@ -159,4 +194,22 @@ def test_saved_by_rllib(tmp_path, training):
     (path,) = find([tmp_path])
     saved = check(path, rllib_adapter.q_network(module)(FRAMES), actions=4)
     assert saved.step == 10
+    algorithm.stop()
+
+
+@pytest.mark.usefixtures("_ray")
+@pytest.mark.parametrize(("framestack", "side"), [(4, 64), (None, 64), (4, 42)])
+def test_saved_by_rllib_with_its_own_filters_for_other_sizes(tmp_path, framestack, side):
+    """In float64: its kernels of 11 pixels sum up so many numbers that float32 alone differs by more than the bound."""
+    algorithm = test_rllib.config(dim=side, framestack=framestack, model={}).build_algo()
+    module = grown(algorithm.learner_group._learner.module["default_policy"], gain=1)
+    algorithm.save_to_path(str(tmp_path / "checkpoint_000010"))
+    (path,) = find([tmp_path])
+    frames = torch.from_numpy(small("breakout").seen(framestack or 1, (side, side)).observations()[::8]).double()
+    saved = load(path, actions=4).network
+    assert matched(saved, small("breakout"))[0].size == (side, side)
+    expected = module.double().compute_q_values({"obs": frames.permute(0, 2, 3, 1) / 128 - 1})["qf_preds"]
+    with torch.no_grad():
+        assert (saved.double()(frames) - expected).abs().max() <= BOUND
+    assert expected.std(0).min() > 100 * BOUND
     algorithm.stop()

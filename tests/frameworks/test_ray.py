@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import socket
+import time
 from importlib import import_module
 
 import pytest
@@ -10,8 +12,9 @@ import ray
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rlwatch import cluster
+from rlwatch import cluster, connection
 from rlwatch.cli import main
+from rlwatch.connection import connected
 from rlwatch.offline import explain_checkpoints
 from rlwatch.tensorboard.blobs import ACTIONS
 from tests.fixtures.saved import save_checkpoints, small_probe, without_cost
@@ -36,11 +39,11 @@ def _two_processes():
 def killed_once(killed, victim):
     """A look whose process ends the first time that it comes to one of the checkpoints."""
 
-    def look(questions, path, actions):
+    def look(asked, path, actions):
         if path == victim and not killed.exists():
             killed.write_text("")
             os.kill(os.getpid(), signal.SIGKILL)
-        return import_module("rlwatch.cluster")._look(questions, path, actions)  # in that process it is the real one
+        return import_module("rlwatch.cluster")._look(asked, path, actions)  # in that process it is the real one
 
     return look
 
@@ -48,7 +51,7 @@ def killed_once(killed, victim):
 @pytest.mark.usefixtures("_two_processes")
 def test_two_processes_say_what_one_says(asked):
     settings, alone = asked
-    assert without_cost(explain_checkpoints(**settings, ray="local")) == alone
+    assert without_cost(explain_checkpoints(**settings, ray=ray)) == alone
     assert ray.is_initialized()
 
 
@@ -57,7 +60,7 @@ def test_a_process_that_is_killed_changes_nothing(asked, tmp_path, monkeypatch):
     settings, alone = asked
     killed = tmp_path / "killed"
     monkeypatch.setattr(cluster, "_look", killed_once(killed, settings["paths"][2]))
-    assert without_cost(explain_checkpoints(**settings, ray="local")) == alone
+    assert without_cost(explain_checkpoints(**settings, ray=ray)) == alone
     assert killed.exists()
 
 
@@ -65,9 +68,9 @@ def test_a_process_that_is_killed_changes_nothing(asked, tmp_path, monkeypatch):
 def test_a_checkpoint_that_kills_every_process_is_named(asked, monkeypatch):
     settings, _ = asked
     monkeypatch.setattr(cluster, "_look", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    monkeypatch.setattr(cluster.looks, "__kwdefaults__", {"retries": 0})
+    monkeypatch.setattr(cluster, "RETRIES", 0)
     with pytest.raises(ChildProcessError, match=r"step_000000000.pt .* leave --ray out"):
-        list(explain_checkpoints(**settings, ray="local"))
+        list(explain_checkpoints(**settings, ray=ray))
 
 
 @pytest.mark.usefixtures("_two_processes")
@@ -77,9 +80,9 @@ def test_what_is_wrong_with_a_checkpoint_is_raised_as_one_process_raises_it(aske
     next(iter(content["model"].values())).fill_(torch.nan)
     torch.save(content, tmp_path / "diverged_1.pt")
     told = []
-    for address in (None, "local"):
+    for cluster_ in (None, ray):
         with pytest.raises(ValueError, match="not finite") as raised:
-            list(explain_checkpoints(**(settings | {"paths": [settings["paths"][0], tmp_path]}), ray=address))
+            list(explain_checkpoints(**(settings | {"paths": [settings["paths"][0], tmp_path]}), ray=cluster_))
         told.append((type(raised.value), str(raised.value)))
     assert told[0] == told[1]
 
@@ -88,14 +91,31 @@ def test_what_is_wrong_with_a_checkpoint_is_raised_as_one_process_raises_it(aske
 def test_a_log_is_gone_on_with_by_the_cluster(asked, tmp_path):
     settings, alone = asked
     list(explain_checkpoints(**(settings | {"paths": settings["paths"][:2]}), logdir=tmp_path))
-    assert without_cost(explain_checkpoints(**settings, logdir=tmp_path, ray="local")) == alone[2:]
+    assert without_cost(explain_checkpoints(**settings, logdir=tmp_path, ray=ray)) == alone[2:]
+
+
+def test_an_address_where_nobody_listens_or_answers_is_refused_within_seconds(monkeypatch):
+    ray.shutdown()
+    monkeypatch.setattr(connection, "ANSWER", 3.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silence = f"127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            pytest.raises(ConnectionError, match=f"at {silence}, got no answer in 3 s: `ray status"),
+            connected(silence),
+        ):
+            pass
+    began = time.monotonic()
+    for address in (silence, f"ray://{silence}"):
+        with pytest.raises(ConnectionError, match=f"at {address}, got .*refused.*: `ray status"), connected(address):
+            pass
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.usefixtures("_two_processes")
 def test_the_cluster_logs_the_same_maps_of_every_action(asked, tmp_path):
     settings, _ = asked
     logged = []
-    for place, address in ((tmp_path / "alone", None), (tmp_path / "cluster", "local")):
+    for place, address in ((tmp_path / "alone", None), (tmp_path / "cluster", ray)):
         list(explain_checkpoints(**settings, logdir=place, ray=address))
         events = EventAccumulator(str(place), size_guidance={"tensors": 0}).Reload().Tensors(ACTIONS)
         logged.append([(event.step, event.tensor_proto.string_val[0]) for event in events])

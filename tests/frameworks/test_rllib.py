@@ -17,9 +17,7 @@ gymnasium.register_envs(ale_py)
 
 
 def breakout(config):
-    return wrap_atari_for_new_api_stack(
-        gymnasium.make("ale_py:ALE/Breakout-v5", frameskip=1), dim=config.get("dim", 84), framestack=4
-    )
+    return wrap_atari_for_new_api_stack(gymnasium.make("ale_py:ALE/Breakout-v5", frameskip=1), **config)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,20 +28,21 @@ def _ray():
     ray.shutdown()
 
 
-def config(*, dim=84, **training):
+NATURE = {
+    "conv_filters": [[32, 8, 4], [64, 4, 2], [64, 3, 1]],
+    "conv_activation": "relu",
+    "head_fcnet_hiddens": [64],
+    "head_fcnet_activation": "relu",
+}
+
+
+def config(*, dim=84, framestack=4, grayscale=True, model=NATURE, **training):
     return (
         DQNConfig()
-        .environment("breakout", env_config={"dim": dim})
+        .environment("breakout", env_config={"dim": dim, "framestack": framestack, "grayscale": grayscale})
         .env_runners(num_env_runners=0, rollout_fragment_length=50)
         .learners(num_learners=0)
-        .rl_module(
-            model_config=DefaultModelConfig(
-                conv_filters=[[32, 8, 4], [64, 4, 2], [64, 3, 1]],
-                conv_activation="relu",
-                head_fcnet_hiddens=[64],
-                head_fcnet_activation="relu",
-            )
-        )
+        .rl_module(model_config=DefaultModelConfig(**model))
         .reporting(min_sample_timesteps_per_iteration=100, min_time_s_per_iteration=0)
         .training(
             train_batch_size=8,
@@ -70,7 +69,21 @@ def test_a_training_is_watched_in_the_algorithms_folder(training):
     assert steps[0] == 0
 
 
-def test_frames_of_another_size_are_refused_with_the_wrapper_that_gives_them():
-    algorithm = config(dim=64).callbacks(watch_callback("breakout"))
-    with pytest.raises(ValueError, match="dim=84"):
+@pytest.mark.parametrize("framestack", [4, None])
+def test_its_default_of_64_by_64_pixels_is_watched_and_read(framestack):
+    """The wrapper's default size, filters and head, with and without a stack."""
+    algorithm = (
+        config(framestack=framestack, dim=64, model={})
+        .callbacks(watch_callback(small("breakout"), every=150, total_steps=400))
+        .build_algo()
+    )
+    for _ in range(4):
+        algorithm.train()
+    check_run(f"{algorithm.logdir}/rlwatch", last=400)
+    algorithm.stop()
+
+
+def test_colours_are_refused():
+    algorithm = config(dim=64, grayscale=False, framestack=None, model={}).callbacks(watch_callback("breakout"))
+    with pytest.raises(ValueError, match="3 channels, which may be colours"):
         algorithm.build_algo()

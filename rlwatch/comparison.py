@@ -1,0 +1,123 @@
+"""What one checkpoint yields by itself, and the report that the comparison with those before makes of it."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from rlwatch.measures.onset import sentence, spells, threshold
+from rlwatch.measures.relevance import ObjectRelevance, TargetRelevance, Trace, drift, q_statistics
+from rlwatch.report import Finding, Report
+from rlwatch.trust import trust
+
+
+@dataclass(frozen=True)
+class Maps:
+    """One checkpoint's relevance on the probe or a part of it, as the pictures need it."""
+
+    q_values: Float[np.ndarray, "probe action"]
+    relevance: Mapping[str, Float[np.ndarray, "probe stack y x"]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one checkpoint yields by itself, whatever came before it.
+
+    `targets`: the statistics of its maps, without a drift, for which `traces` are kept. `validity`: the figures of the
+    checks on them, empty where they were not made. `cost`: seconds per part of the work. `actions`: the maps of every
+    action, where asked for.
+    """
+
+    maps: Maps
+    targets: Mapping[str, TargetRelevance]
+    traces: Mapping[str, Trace]
+    method: str
+    validity: Mapping[str, float]
+    cost: Mapping[str, float]
+    actions: Maps | None = None
+
+
+Baseline = Mapping[str, Mapping[str, ObjectRelevance]]
+"""The objects' statistics with random weights, per target and object."""
+
+
+@dataclass
+class Comparison:
+    """Makes the reports of one checkpoint after the other, about one probe, and remembers what this takes.
+
+    `probe`: its digest. `last`: the newest look.
+    """
+
+    game: str
+    probe: str
+    baseline: Baseline = field(default_factory=dict)
+    last: Look | None = None
+    _history: dict[tuple[str, str], list[ObjectRelevance]] = field(default_factory=lambda: defaultdict(list))
+    _steps: list[int] = field(default_factory=list)
+
+    def follow(self, step: int, look: Look, *, checkpoint: str = "", returns: float = np.nan) -> Report:
+        """The report of a look, compared with the one before; it stands in `last` until the next one."""
+        cost, before = dict(look.cost), self.last
+        with timed(cost, "compare"):
+            q = q_statistics(look.maps.q_values, None if before is None else before.maps.q_values)
+            targets = dict(look.targets) if before is None else _drifted(look, before)
+        self.last = look
+        self.recall(step, {target: measured.objects for target, measured in targets.items()})
+        return Report(
+            step=step,
+            checkpoint=checkpoint,
+            game=self.game,
+            probe=self.probe,
+            method=look.method,
+            q=q,
+            targets=targets,
+            untrained=self.baseline,
+            findings=tuple(self._findings()),
+            validity=look.validity,
+            trust=trust(look.validity) if look.validity else "",
+            all_actions=look.actions is not None,
+            returns=float(returns),
+            cost=cost,
+        )
+
+    def remember(self, report: Report) -> None:
+        """Go on behind a report that another comparison on the same probe has made."""
+        self.baseline = {target: dict(objects) for target, objects in report.untrained.items()}
+        self.recall(report.step, {target: measured.objects for target, measured in report.targets.items()})
+
+    def recall(self, step: int, targets: Mapping[str, Mapping[str, ObjectRelevance]]) -> None:
+        """Count a checkpoint that was examined before, per target and object, to those that findings are about."""
+        self._steps.append(step)
+        for target, objects in targets.items():
+            for name, one in objects.items():
+                self._history[target, name].append(one)
+
+    def _findings(self) -> Iterator[Finding]:
+        for (target, name), history in self._history.items():
+            if target not in self.baseline:
+                continue
+            baseline = self.baseline[target][name]
+            for spell in spells(history, threshold(baseline)):
+                text = sentence(name, target, spell, self._steps, history, baseline)
+                yield Finding(self._steps[spell.start], target, name, text)
+
+
+@contextmanager
+def timed(cost: dict[str, float], part: str) -> Iterator[None]:
+    """Note how many seconds the block takes."""
+    began = time.perf_counter()
+    yield
+    cost[part] = time.perf_counter() - began
+
+
+def _drifted(look: Look, before: Look) -> dict[str, TargetRelevance]:
+    """The look's statistics with the drift since the one before."""
+    found = {}
+    for target, measured in look.targets.items():
+        spearman, cosine = drift(look.traces[target], before.traces[target])
+        found[target] = replace(measured, drift_spearman=spearman, drift_cosine=cosine)
+    return found
