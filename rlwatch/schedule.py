@@ -1,8 +1,13 @@
 """When a checkpoint is due, so that the monitor keeps to its part of the wall clock."""
 
+import operator
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import SupportsFloat, SupportsIndex
+
+Step = SupportsIndex | SupportsFloat
+"""An agent step, as a training counts it: an int, NumPy's, a tensor of one element, a float without a fraction."""
 
 
 @dataclass
@@ -86,3 +91,19 @@ class Schedule:
         left_over = self.budget * expected - self.spent - self._price - self._costly_price
         affordable = left_over / max(self._price, 1e-9)
         return left / affordable if affordable > 0 else float("inf")
+
+
+def whole_step(step: Step) -> int:
+    """The step as a plain integer.
+
+    Raises: TypeError when it is no whole number; ValueError when a tensor or array holds several.
+    """
+    number = step.item() if hasattr(step, "item") else step
+    if isinstance(number, float) and number.is_integer():
+        return int(number)
+    try:
+        return operator.index(number)  # type: ignore[arg-type]  # what has none is refused
+    except TypeError:
+        raise TypeError(
+            f"a step must be a whole number, got {type(step).__name__}: pass the agent step as an int"
+        ) from None

@@ -1,14 +1,16 @@
 """The monitor: when is a checkpoint due, what does it cost, what if it fails."""
 
 import logging
+import math
 import os
 import random
+import reprlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import torch
@@ -22,7 +24,7 @@ from rlwatch.attribution.inputs import Observe
 from rlwatch.examination import Examination, Network
 from rlwatch.logbook import Fault, Inline, Job, Logbook, Outcome, write
 from rlwatch.report import Finding, Report
-from rlwatch.schedule import Schedule
+from rlwatch.schedule import Schedule, Step, whole_step
 from rlwatch.tensorboard.events import check_folder
 from rlwatch.tensorboard.writer import RunWriter
 from rlwatch.unwrap import check_updates, is_first_rank, unwrapped
@@ -89,15 +91,17 @@ class Watch:
             self._open(where, examination, settings, writer, log_settings)
         self._handles: list[RemovableHandle] = []
         self._faults: set[str] = set()
-        self._returns = float("nan")
+        self._told, self._returns = -math.inf, math.nan
         self._last: Report | None = None
+        self._closed = False
 
-    def __call__(self, step: int) -> Report | None:
+    def __call__(self, step: Step) -> Report | None:
         """The checkpoint's Report where one was due at this agent step, else None."""
-        if not self._logs or os.getpid() != self._process:  # a forked process trains nothing of ours
+        number = self._heard(step)
+        if number is None:
             return None
-        if self._place.free and self._schedule.due(step):
-            self._submit(Job(step, self._returns, self._last is None or self._schedule.room(), self.cost))
+        if self._place.free and self._schedule.due(number):
+            self._submit(Job(number, self._returns, self._last is None or self._schedule.room(), self.cost))
         return self._collect()
 
     def attach(self, optimizer: Optimizer, *, steps_per_update: int = 1) -> RemovableHandle:
@@ -118,22 +122,31 @@ class Watch:
         self._handles.append(handle)
         return handle
 
-    def returns(self, step: int, value: float) -> None:
-        """Tell the monitor a return, in the game's points; it is written beside the next checkpoint's clips."""
-        del step
-        self._returns = float(value)
+    def returns(self, step: Step, value: SupportsFloat) -> None:
+        """Tell the monitor a return, in the game's points, and the step at which it was reached.
 
-    def finish(self, step: int) -> Report | None:
+        Of those that were told, the one of the latest step is written beside the next checkpoint's clips.
+        """
+        number = self._heard(step)
+        if number is None or number < self._told:
+            return
+        try:
+            self._told, self._returns = number, float(value)
+        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
+            self._note(Fault(f"step {number:,} of a return", f"{type(error).__name__}: {error}"))
+
+    def finish(self, step: Step) -> Report | None:
         """The last checkpoint, with everything; None when this step has had one with everything."""
-        if not self._logs or os.getpid() != self._process:
+        number = self._heard(step)
+        if number is None:
             return None
         self._settle()
         last = self._last
-        if last is not None and last.step >= step and last.validity:
+        if last is not None and last.step >= number and last.validity:
             return None
-        step = step if last is None else max(step, last.step)
+        number = number if last is None else max(number, last.step)
         if self._place.free:
-            self._submit(Job(step, self._returns, judge=True, fraction=self.cost))
+            self._submit(Job(number, self._returns, judge=True, fraction=self.cost))
         return self._settle()
 
     @property
@@ -151,13 +164,19 @@ class Watch:
         """The part of the wall clock that the monitor has used so far."""
         return self._schedule.fraction
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called: from then on nothing is logged."""
+        return self._closed
+
     def close(self) -> None:
         """Let go of the optimisers and of the log; a shared SummaryWriter stays open."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        if not self._logs or os.getpid() != self._process:
+        if self._closed or self._elsewhere:
             return
+        self._closed = True
         try:
             self._place.close()
             if self._writer is not None:
@@ -186,6 +205,24 @@ class Watch:
         else:
             settings = settings | {"observe": examination.observe}
             self._place = Worker(self._network, settings, log_settings if own else None)
+
+    @property
+    def _elsewhere(self) -> bool:
+        """Whether another process logs: the first rank, or the one that this was forked from."""
+        return not self._logs or os.getpid() != self._process
+
+    def _heard(self, step: object) -> int | None:
+        """The step as a plain integer; None, which is noted where this process logs, if it cannot be used."""
+        if self._elsewhere:
+            return None
+        reason = "the monitor must be open, it was closed: attach a new Watch to go on"
+        if not self._closed:
+            try:
+                return whole_step(step)  # type: ignore[arg-type]  # what is none is noted
+            except Exception as error:  # noqa: BLE001 - the monitor never harms the training
+                reason = f"{type(error).__name__}: {error}"
+        self._note(Fault(f"step {reprlib.repr(step)}", reason))
+        return None
 
     def _submit(self, job: Job) -> None:
         try:
