@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from rlwatch.clips import ClipMaker
@@ -17,13 +17,14 @@ from rlwatch.tensorboard.writer import RunWriter
 class Job:
     """A checkpoint to be made: its step, the training's newest return, and whether its maps are checked, too.
 
-    `fraction`: the part of the wall clock that the monitor has used until then.
+    `spent`: the seconds that the monitor has used until then, of the `age` since it was attached.
     """
 
     step: int
     returns: float = math.nan
     judge: bool = False
-    fraction: float = math.nan
+    spent: float = 0.0
+    age: float = 0.0
 
 
 class Fault(NamedTuple):
@@ -65,31 +66,37 @@ class Outcome:
 
 
 class Logbook:
-    """Makes one page after the other; without a `writer`, pages are handed on unwritten. Nothing is raised."""
+    """Makes one page after the other; without a `writer`, pages are handed on unwritten. Nothing is raised.
 
-    def __init__(self, examination: Examination, writer: RunWriter | None) -> None:
-        self._examination, self._writer = examination, writer
+    `clock`: the seconds that count as used.
+    """
+
+    def __init__(
+        self, examination: Examination, writer: RunWriter | None, *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._examination, self._writer, self._clock = examination, writer, clock
         self._clips = ClipMaker(examination.probe)
         self._last: Report | None = None
         self._faults: list[Fault] = []
 
     def add(self, job: Job) -> Outcome:
         """Makes the page of a job; of a step that has one already, what it lacks."""
-        began, self._faults = time.perf_counter(), []
+        arrived, began, self._faults = time.perf_counter(), self._clock(), []
         report, page, once = None, None, 0.0
         try:
             if self._last is not None and self._last.step == job.step:
                 report, page = self._completed(self._last)
             else:
-                once = self._first_time()
+                once = self._first_time(job)
                 report, page = self._made(job, laid_out=not once)
-            page = self._written(page)
+            fraction = (job.spent + self._clock() - began) / max(job.age + time.perf_counter() - arrived, 1e-9)
+            page = self._written(page, fraction)
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
             self._note(error, f"step {job.step:,}")
             report = page = None
         self._last = report or self._last
         costly = report.cost.get("validity", 0.0) if report else 0.0
-        return Outcome(job, report, time.perf_counter() - began, once, costly, tuple(self._faults), page)
+        return Outcome(job, report, self._clock() - began, once, costly, tuple(self._faults), page)
 
     def remember(self, report: Report) -> None:
         """Go on behind a report that another logbook has made."""
@@ -111,7 +118,7 @@ class Logbook:
         assert maps is not None  # noqa: S101 - report() has just set it
         began = time.perf_counter()
         clips, blobs = self._clips.draw(report, maps), self._clips.blobs(maps)
-        costs = {"draw": time.perf_counter() - began, "fraction": job.fraction}
+        costs = {"draw": time.perf_counter() - began}
         return report, Page(report, clips, blobs, costs, () if laid_out else tuple(self._examination.objects))
 
     def _completed(self, report: Report) -> tuple[Report | None, Page | None]:
@@ -126,17 +133,23 @@ class Logbook:
             self._note(error, f"step {report.step:,} about the validity of the maps")
             return report
 
-    def _first_time(self) -> float:
-        """Measure the baseline before the first report; the seconds that this took."""
+    def _first_time(self, job: Job) -> float:
+        """Measure the baseline before the first report, which goes without where that fails; the seconds it took."""
         if self._examination.baseline or self._last is not None:
             return 0.0
-        began = time.perf_counter()
-        self._examination.untrained_baseline()
-        return time.perf_counter() - began
+        began = self._clock()
+        try:
+            self._examination.untrained_baseline()
+        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
+            self._note(error, f"step {job.step:,} and later about an untrained baseline")
+        return self._clock() - began
 
-    def _written(self, page: Page | None) -> Page | None:
+    def _written(self, page: Page | None, fraction: float) -> Page | None:
         """Nothing, once it is written; the page where another has the writer."""
-        if page is None or self._writer is None:
+        if page is None:
+            return None
+        page = replace(page, costs={**page.costs, "fraction": fraction})
+        if self._writer is None:
             return page
         write(self._writer, page)
         return None
@@ -178,12 +191,12 @@ def write(writer: RunWriter, page: Page) -> None:
 
     Raises: OSError when the disk is full or the file is gone.
     """
+    began = time.perf_counter()
     if not page.clips:
         writer.completion(page.report)
-        return
-    began = time.perf_counter()
-    if page.objects:
-        writer.layout(list(page.objects))
-    writer.checkpoint(page.report, page.clips, page.blobs)
-    costs = dict(page.costs) | {"write": time.perf_counter() - began}
+    else:
+        if page.objects:
+            writer.layout(list(page.objects))
+        writer.checkpoint(page.report, page.clips, page.blobs)
+    costs = {**page.costs, "write": time.perf_counter() - began}
     writer.scalars(page.report.step, {f"rlwatch/cost/{part}": value for part, value in costs.items()})

@@ -1,5 +1,6 @@
 """When a checkpoint is due, so that the monitor keeps to its part of the wall clock."""
 
+import math
 import operator
 import time
 from collections.abc import Callable
@@ -15,8 +16,8 @@ class Schedule:
     """Spends `budget`, a part of the training's wall clock, evenly over the training.
 
     `total_steps`: how long the training will be, where it is known: then the first and the last checkpoint are paid for
-    in advance and the others stand at equal distances. Where it is not, a checkpoint is due when the time spent and the
-    next one's price fit the budget of the time gone by. `every`: a fixed distance in steps instead of a budget.
+    in advance and the others stand at equal distances. Where it is not, and beyond it, a checkpoint is due when the
+    time spent and the next one's price fit the budget of the time gone by. `every`: a fixed distance in steps instead.
     `shortest`: no two checkpoints stand closer than this part of the training. `rest`: the part of the budget that
     costly measures may take between the first and the last checkpoint, which always get them.
     """
@@ -29,8 +30,8 @@ class Schedule:
     clock: Callable[[], float] = time.monotonic
     spent: float = 0.0
     _began: float = field(init=False)
+    last_step: float = -math.inf
     _first_step: int | None = None
-    _last_step: int = 0
     _price: float = 0.0
     _costly_spent: float = 0.0
     _costly_price: float = 0.0
@@ -40,21 +41,30 @@ class Schedule:
             raise ValueError(
                 f"budget must lie in (0, 1], got {self.budget}: it is a part of the wall clock, 0.01 = 1 %"
             )
+        if self.total_steps is not None and self.total_steps < 1:
+            raise ValueError(
+                f"total_steps must be at least 1, got {self.total_steps}: leave it out where the length is not known"
+            )
         if self.every is not None and self.every < 1:
             raise ValueError(f"every must be at least 1 step, got {self.every}: leave it out to go by the budget")
         self._began = self.clock()
 
     @property
+    def age(self) -> float:
+        """The seconds since the monitor was attached."""
+        return self.clock() - self._began
+
+    @property
     def fraction(self) -> float:
         """The part of the wall clock that the monitor has used since it was attached."""
-        return self.spent / max(self.clock() - self._began, 1e-9)
+        return self.spent / max(self.age, 1e-9)
 
     def pay(self, step: int, seconds: float, *, recurring: bool = True) -> None:
         """Book a checkpoint's cost; what does not recur (the baseline) does not raise the price of the next one."""
         self.spent += seconds
         if self._first_step is None:
             self._first_step = step
-        self._last_step = step
+        self.last_step = step
         if recurring:
             self._price = seconds
 
@@ -67,18 +77,18 @@ class Schedule:
     def room(self) -> bool:
         """Whether costly measures fit in now, and again at the last checkpoint."""
         wanted = self._costly_spent + 2 * self._costly_price
-        return wanted <= self.rest * self.budget * (self.clock() - self._began)
+        return wanted <= self.rest * self.budget * self.age
 
     def due(self, step: int) -> bool:
         """Whether a checkpoint should be made at this step; the first call's is."""
         if self._first_step is None:
             return True
-        gone = step - self._last_step
+        gone = step - self.last_step
         if self.every is not None:
             return gone >= self.every
-        if self.total_steps is None:
+        if self.total_steps is None or step > self.total_steps:
             wanted = self.spent + self._price + self._costly_price * (1 + self.room())
-            return gone > 0 and wanted <= self.budget * (self.clock() - self._began)
+            return gone > 0 and wanted <= self.budget * self.age
         return gone >= max(self.shortest * self.total_steps, self._distance(step, self._first_step))
 
     def _distance(self, step: int, first_step: int) -> float:
@@ -87,7 +97,7 @@ class Schedule:
         done = step - first_step
         if left <= 0 or done <= 0:
             return float("inf")
-        expected = (self.clock() - self._began) * (left + done) / done
+        expected = self.age * (left + done) / done
         left_over = self.budget * expected - self.spent - self._price - self._costly_price
         affordable = left_over / max(self._price, 1e-9)
         return left / affordable if affordable > 0 else float("inf")

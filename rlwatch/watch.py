@@ -93,16 +93,17 @@ class Watch:
         self._faults: set[str] = set()
         self._told, self._returns = -math.inf, math.nan
         self._last: Report | None = None
-        self._closed = False
+        self._closed, self._patience = False, PATIENCE
 
     def __call__(self, step: Step) -> Report | None:
         """The checkpoint's Report where one was due at this agent step, else None."""
         number = self._heard(step)
         if number is None:
             return None
-        if self._place.free and self._schedule.due(number):
-            self._submit(Job(number, self._returns, self._last is None or self._schedule.room(), self.cost))
-        return self._collect()
+        if number < self._schedule.last_step:
+            reason = "steps must rise, and have fallen behind the newest checkpoint's: none is made until they pass it"
+            self._note(Fault(f"step {number:,}", reason))
+        return self._look(number)
 
     def attach(self, optimizer: Optimizer, *, steps_per_update: int = 1) -> RemovableHandle:
         """Watch after every update of this optimiser, with no edit of the loop; the handle's `remove()` ends it.
@@ -116,7 +117,8 @@ class Watch:
         updates = count(1)
 
         def after_update(*_: object) -> None:
-            self(next(updates) * steps_per_update)
+            if not self._elsewhere:
+                self._look(next(updates) * steps_per_update)
 
         handle = optimizer.register_step_post_hook(after_update)
         self._handles.append(handle)
@@ -146,7 +148,7 @@ class Watch:
             return None
         number = number if last is None else max(number, last.step)
         if self._place.free:
-            self._submit(Job(number, self._returns, judge=True, fraction=self.cost))
+            self._submit(number, judge=True)
         return self._settle()
 
     @property
@@ -177,6 +179,7 @@ class Watch:
         if self._closed or self._elsewhere:
             return
         self._closed = True
+        self._settle()
         try:
             self._place.close()
             if self._writer is not None:
@@ -224,19 +227,30 @@ class Watch:
         self._note(Fault(f"step {reprlib.repr(step)}", reason))
         return None
 
-    def _submit(self, job: Job) -> None:
+    def _look(self, step: int) -> Report | None:
+        """The newest Report that has come back, after this step's has been asked for if it is due."""
+        if self._place.free and self._schedule.due(step):
+            self._submit(step, judge=self._last is None or self._schedule.room())
+        return self._collect()
+
+    def _submit(self, step: int, *, judge: bool) -> None:
+        job = Job(step, self._returns, judge, self._schedule.spent, self._schedule.age)
         try:
             with _untouched_generators():
                 self._place.submit(job)
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
-            self._note(Fault(f"step {job.step:,}", f"{type(error).__name__}: {error}"))
+            self._note(Fault(f"step {step:,}", f"{type(error).__name__}: {error}"))
 
     def _settle(self) -> Report | None:
-        """The newest Report, once everything that was handed over has come back."""
-        until = time.monotonic() + PATIENCE
-        newest = self._collect()
-        while self._place.busy and time.monotonic() < until:
-            newest = self._collect(wait=0.5) or newest
+        """The newest Report, once everything that was handed over has come back or patience has ended."""
+        newest, waited = self._collect(), time.monotonic()
+        while self._place.busy and self._patience > 0:
+            newest = self._collect(wait=min(0.5, self._patience)) or newest
+            now = time.monotonic()
+            self._patience, waited = self._patience - (now - waited), now
+        if self._place.busy:
+            reason = f"its process must answer within {PATIENCE:.0f} s of the training's end, and has not"
+            self._note(Fault("the last checkpoint that was due", reason))
         return newest
 
     def _collect(self, *, wait: float = 0.0) -> Report | None:

@@ -193,21 +193,21 @@ class _Desk:
         self._logbook: Logbook | None = None
 
     def outcome(self, job: Job, structure: bytes | None) -> Outcome:
-        """What becomes of a job. Times are the processor's, as far as they can slow the training."""
-        began = time.process_time() if self._logbook else 0.0
+        """What becomes of a job."""
+        began = _seconds() if self._logbook else 0.0
         self._hold.fetch(self._tensors)
         try:
             logbook = self._opened(structure)
         except Exception as error:  # noqa: BLE001 - told to the training's side, which tells the user
             return Outcome(job, None, 0.0, faults=(Fault(f"step {job.step:,}", f"{type(error).__name__}: {error}"),))
-        opening = 0.0 if began else time.process_time()
-        outcome = logbook.add(job)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        opening = 0.0 if began else _seconds()
+        outcome = logbook.add(replace(job, spent=job.spent + opening))
         return replace(
             outcome,
-            seconds=(time.process_time() - began) / cores,
-            once=(opening + outcome.once) / cores,
-            costly=outcome.costly / cores,
+            job=job,
+            seconds=_seconds() - began,
+            once=opening + outcome.once,
+            costly=outcome.costly / _cores(),
         )
 
     def close(self) -> None:
@@ -224,9 +224,18 @@ class _Desk:
             network = unpack(structure or self._letter.structure, self._tensors)
             self._examination = Examination(network, **self._letter.settings)
             writer = None if self._letter.log is None else RunWriter(**self._letter.log)
-            self._logbook = Logbook(self._examination, writer)
+            self._logbook = Logbook(self._examination, writer, clock=_seconds)
             for report in self._letter.reports:
                 self._logbook.remember(report)
         elif structure is not None:
             self._examination.network = unpack(structure, self._tensors)
         return self._logbook
+
+
+def _seconds() -> float:
+    """What this process has used of the processor, as far as it can slow the training."""
+    return time.process_time() / _cores()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

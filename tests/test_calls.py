@@ -3,11 +3,14 @@
 import logging
 import math
 import os
+import threading
+import time
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch import Watch
 from tests.test_faults import probe  # noqa: F401 - a fixture
@@ -88,6 +91,74 @@ def test_of_the_returns_that_were_told_the_one_of_the_latest_step_counts(attach)
     assert watch(30).returns == 7
     watch.returns(20, 8.0)
     assert watch(40).returns == 8
+
+
+def test_steps_that_fall_back_are_told_once_and_logged_again_when_they_pass(attach, caplog):
+    watch = attach(every=10)
+    made = [watch(step) is not None for step in (0, 10, 20, 5, 10, 20, 30)]
+    assert made == [True, True, True, False, False, False, True]
+    (record,) = caplog.records
+    assert "at step 5 (steps must rise" in record.message
+
+
+def test_two_optimisers_that_count_for_themselves_do_not_fall_back(attach, caplog):
+    watch = attach(every=10)
+    one, other = (torch.optim.SGD(watch._network.parameters(), lr=0.0) for _ in range(2))
+    watch.attach(one, steps_per_update=10)
+    watch.attach(other)
+    for _ in range(3):
+        one.step()
+        other.step()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("spoil", ["lock", "graph"])
+def test_a_network_that_cannot_be_copied_is_logged_without_a_baseline_and_nothing_is_claimed(
+    tmp_path, attach, caplog, spoil
+):
+    watch = attach()
+    network = watch._network
+    network.kept = threading.Lock() if spoil == "lock" else network[0].weight * 2
+    for step in range(3):
+        report = watch(step)
+        assert not report.untrained
+        assert not report.findings
+        assert "there is no untrained baseline" in report.markdown()
+    watch.close()
+    assert "step 0 and later about an untrained baseline (TypeError: the network must be copyable" in caplog.text
+    assert steps_of(tmp_path) == {tag: [0, 1, 2] for tag in (*SCALARS, *BLOBS)}
+
+
+def test_the_logged_part_of_the_wall_clock_holds_the_last_checkpoint_too(tmp_path, attach):
+    watch = attach(every=1000)
+    watch(0)
+    time.sleep(0.5)
+    watch.finish(1)
+    cost = watch.cost
+    watch.close()
+    logged = [event.value for event in read(tmp_path).Scalars("rlwatch/cost/fraction")]
+    assert len(logged) == 2
+    assert logged[-1] == pytest.approx(cost, rel=0.1)
+
+
+def test_the_checkpoint_that_a_process_is_at_when_the_monitor_is_closed_reaches_a_shared_writer(tmp_path, attach):
+    writer = SummaryWriter(tmp_path)
+    watch = attach(where="process", writer=writer, logdir=None)
+    watch(0)
+    watch.close()
+    writer.close()
+    assert steps_of(tmp_path) == {tag: [0] for tag in (*SCALARS, *BLOBS)}
+
+
+def test_a_checkpoint_that_does_not_come_back_in_time_is_told_and_waited_for_no_more(monkeypatch, attach, caplog):
+    watch = attach(where="process")
+    watch._patience = 0.2
+    monkeypatch.setattr(watch._place._pipe, "poll", time.sleep)
+    watch(0)
+    began = time.monotonic()
+    watch.close()
+    assert 0.2 <= time.monotonic() - began < 30
+    assert "its process must answer within" in caplog.text
 
 
 def children():
