@@ -180,7 +180,10 @@ def attach(agent: Any, probe: str, **settings: Any) -> Any:
     game, steps = agent.config.game, agent.config.steps
     try:
         writer = agent.run.writer
-        watch = Watch(agent.q_network, probe or game, writer=writer, game=game, total_steps=steps, **settings)
+        went_on = {"purge_step": agent.step + 1} if agent.step else {}
+        watch = Watch(
+            agent.q_network, probe or game, writer=writer, game=game, total_steps=steps, **went_on, **settings
+        )
     except FileNotFoundError as problem:
         if probe:
             raise

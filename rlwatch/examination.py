@@ -61,6 +61,14 @@ class Look:
     cost: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Past:
+    """What a log says of a run's earlier checkpoints: the objects' lifts by step and target, and the colour scales."""
+
+    objects: Mapping[int, Mapping[str, Mapping[str, ObjectRelevance]]] = field(default_factory=dict)
+    scales: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass
 class Examination:
     """Asks one network about one probe, again and again, and remembers what the comparison over checkpoints needs.

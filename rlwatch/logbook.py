@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from rlwatch.clips import ClipMaker
-from rlwatch.examination import Examination
+from rlwatch.examination import Examination, Past
 from rlwatch.report import Report
 from rlwatch.tensorboard.blobs import Blobs
 from rlwatch.tensorboard.writer import RunWriter
@@ -68,14 +68,22 @@ class Outcome:
 class Logbook:
     """Makes one page after the other; without a `writer`, pages are handed on unwritten. Nothing is raised.
 
-    `clock`: the seconds that count as used.
+    `past`: what a log says of earlier checkpoints. `clock`: the seconds that count as used.
     """
 
     def __init__(
-        self, examination: Examination, writer: RunWriter | None, *, clock: Callable[[], float] = time.perf_counter
+        self,
+        examination: Examination,
+        writer: RunWriter | None,
+        past: Past | None = None,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        past = past or Past()
         self._examination, self._writer, self._clock = examination, writer, clock
-        self._clips = ClipMaker(examination.probe)
+        self._clips = ClipMaker(examination.probe, scales=past.scales)
+        for step, objects in past.objects.items():
+            examination.recall(step, objects)
         self._last: Report | None = None
         self._faults: list[Fault] = []
 

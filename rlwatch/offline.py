@@ -68,17 +68,30 @@ def explain_checkpoints(
     before = read_log(logdir, judged=judge)
     before.check(asked.digest, method)
     planned = before.plan(chain([first], saved_ones))
-    looked = _looked(examination, planned, judge=judge) if ray is None else looks(planned, questions, ray)
+    looked = _looked(examination, planned, unread, judge=judge) if ray is None else looks(planned, questions, ray)
     yield from _reports(examination, looked, before, logdir, lambda done: progress(done + len(unread), len(files)))
     if unread:
         raise ValueError(f"{len(unread)} checkpoints were left out: " + "; ".join(unread))
 
 
 def _looked(
-    examination: Examination, planned: Iterable[Planned], *, judge: bool
+    examination: Examination, planned: Iterable[Planned], unread: list[str], *, judge: bool
 ) -> Iterator[tuple[Planned, Look | None]]:
+    """Those that can be looked at; why the others cannot is added to `unread`."""
     for one in planned:
-        yield one, examination.look(one.saved.network, judge=judge) if one.needed else None
+        look = _look(examination, one.saved, judge=judge) if one.needed else None
+        if isinstance(look, str):
+            unread.append(look)
+        else:
+            yield one, look
+
+
+def _look(examination: Examination, saved: checkpoints.Checkpoint, *, judge: bool) -> Look | str:
+    """The look, or why there is none."""
+    try:
+        return examination.look(saved.network, judge=judge)
+    except ValueError as error:
+        return f"{saved.path}: {error}"
 
 
 def _reports(
@@ -89,7 +102,7 @@ def _reports(
     progress: Callable[[int], None],
 ) -> Iterator[Report]:
     """The reports of those that are not in the log, written to it one by one."""
-    clips, left_out, writer = ClipMaker(examination.probe), 0, None
+    clips, left_out, writer = ClipMaker(examination.probe, scales=before.scales), 0, None
     for done, (one, look) in enumerate(looked, 1):
         if look is not None and not one.logged:
             if not examination.baseline:

@@ -3,23 +3,19 @@
 import logging
 import math
 import os
-import random
 import reprlib
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, SupportsFloat
 
-import numpy as np
-import torch
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from torch.utils.tensorboard import SummaryWriter
 
-from rlwatch.atari.names import plain
 from rlwatch.atari.probe import Probe
+from rlwatch.attaching import check_game, past, untouched_generators, warn_of_another
 from rlwatch.attribution.inputs import Observe
 from rlwatch.examination import Examination, Network
 from rlwatch.logbook import Fault, Inline, Job, Logbook, Outcome, write
@@ -34,6 +30,8 @@ PLACES = ("inline", "process")
 PATIENCE = 300.0
 """Seconds that the end of a training waits for its last checkpoint."""
 
+CLOSED = "the monitor must be open, it was closed: attach a new Watch to go on"
+
 log = logging.getLogger("rlwatch")
 
 
@@ -46,7 +44,8 @@ class Watch:
     steps, where it is known, so that checkpoints stand evenly. `budget`: part of the wall clock that the monitor may
     use, `every`: a distance in steps instead. `observe`: from the probe's uint8 frames (probe, stack, y, x) to what the
     network takes; found by trial if left out. `method` and its keywords `options`: as of `explain`. `purge_step`: the
-    step that a resumed training goes on from.
+    step that a resumed training goes on from; the log before it is read, and findings go on. A SummaryWriter of
+    your own is to be told it, too.
 
     `where`: "inline" makes each checkpoint here and now while the training waits, and a call returns its Report.
     "process" makes it in a process of its own while the training goes on: a call hands over the weights, in
@@ -82,12 +81,16 @@ class Watch:
         self._schedule = Schedule(budget=budget, total_steps=total_steps, every=every)
         self._logs, self._network, self._process = is_first_rank(), unwrapped(q_network), os.getpid()
         probe = probe if isinstance(probe, Probe) else Probe.load(probe)
-        _check_game(probe, game)
+        check_game(probe, game)
+        self._first_step = purge_step or 0
         settings = {"probe": probe, "method": method, "options": options or {}, "observe": observe, "seed": seed}
-        with _untouched_generators():
+        with untouched_generators():
             examination = Examination(self._network, **settings)
         if self._logs:
-            log_settings = {"logdir": None if logdir is None else Path(logdir), "purge_step": purge_step}
+            log_settings = {
+                "logdir": None if logdir is None else Path(logdir),
+                "purge_step": purge_step if writer is None else None,
+            }
             self._open(where, examination, settings, writer, log_settings)
         self._handles: list[RemovableHandle] = []
         self._faults: set[str] = set()
@@ -105,20 +108,29 @@ class Watch:
             self._note(Fault(f"step {number:,}", reason))
         return self._look(number)
 
-    def attach(self, optimizer: Optimizer, *, steps_per_update: int = 1) -> RemovableHandle:
+    def attach(
+        self, optimizer: Optimizer, *, steps_per_update: int = 1, first_step: int | None = None
+    ) -> RemovableHandle:
         """Watch after every update of this optimiser, with no edit of the loop; the handle's `remove()` ends it.
 
-        `steps_per_update`: agent steps between two updates, so that the logged step is the agent's. Where several
-        optimisers update parts of the network, each may be attached: updates are counted for each by itself.
+        `steps_per_update`: agent steps between two updates, so that the logged step is the agent's. `first_step`: the
+        step that is counted from (default: the one that a resumed training goes on from). Where several optimisers
+        update parts of the network, each may be attached: updates are counted for each by itself.
 
-        Raises: ValueError when the optimiser updates nothing of the network.
+        Raises: TypeError when it is no optimiser; ValueError when it updates nothing of the network, or a number cannot
+        be; RuntimeError when the monitor is closed.
         """
+        if self._closed:
+            raise RuntimeError(CLOSED)
         check_updates(optimizer, self._network)
-        updates = count(1)
+        if steps_per_update < 1:
+            raise ValueError(f"steps_per_update must be at least 1, got {steps_per_update}: a step of the agent is 1")
+        first_step = self._first_step if first_step is None else first_step
+        steps = count(first_step + steps_per_update, steps_per_update)
 
         def after_update(*_: object) -> None:
             if not self._elsewhere:
-                self._look(next(updates) * steps_per_update)
+                self._look(next(steps))
 
         handle = optimizer.register_step_post_hook(after_update)
         self._handles.append(handle)
@@ -197,17 +209,20 @@ class Watch:
     ) -> None:
         """Open the log, here or in a process of its own, which cannot write into somebody's SummaryWriter."""
         logdir = log_settings["logdir"]
+        if logdir is not None and log_settings["purge_step"] is None:
+            warn_of_another(logdir)
         own = where == "process" and writer is None and logdir is not None
         self._writer = None if own else RunWriter(writer, **log_settings)
         if own:
             check_folder(logdir)
+        before = past(logdir or getattr(writer, "log_dir", None), self._first_step, examination)
         self._place: Inline | Worker
         if where == "inline":
-            self._place = Inline(Logbook(examination, self._writer))
+            self._place = Inline(Logbook(examination, self._writer, before))
             self._writer = None
         else:
             settings = settings | {"observe": examination.observe}
-            self._place = Worker(self._network, settings, log_settings if own else None)
+            self._place = Worker(self._network, settings, log_settings if own else None, before)
 
     @property
     def _elsewhere(self) -> bool:
@@ -218,7 +233,7 @@ class Watch:
         """The step as a plain integer; None, which is noted where this process logs, if it cannot be used."""
         if self._elsewhere:
             return None
-        reason = "the monitor must be open, it was closed: attach a new Watch to go on"
+        reason = CLOSED
         if not self._closed:
             try:
                 return whole_step(step)  # type: ignore[arg-type]  # what is none is noted
@@ -236,7 +251,7 @@ class Watch:
     def _submit(self, step: int, *, judge: bool) -> None:
         job = Job(step, self._returns, judge, self._schedule.spent, self._schedule.age)
         try:
-            with _untouched_generators():
+            with untouched_generators():
                 self._place.submit(job)
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
             self._note(Fault(f"step {step:,}", f"{type(error).__name__}: {error}"))
@@ -284,23 +299,3 @@ class Watch:
         if fault.reason not in self._faults:
             self._faults.add(fault.reason)
             log.warning("rlwatch: nothing was logged at %s (%s); training goes on", fault.where, fault.reason)
-
-
-def _check_game(probe: Probe, game: str | None) -> None:
-    if game is not None and plain(game) != plain(probe.game):
-        raise ValueError(
-            f"the probe is of {probe.game}, the training of {game}: give probe={game!r}, or make one with "
-            f"`rlwatch record {game} --out FILE`"
-        )
-
-
-@contextmanager
-def _untouched_generators() -> Iterator[None]:
-    """Put the global random generators back as they were: they belong to the training."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the training's own, kept as it is
-    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002 - the same

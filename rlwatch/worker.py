@@ -19,7 +19,7 @@ from typing import Any
 import cloudpickle
 import torch
 
-from rlwatch.examination import Examination, Network
+from rlwatch.examination import Examination, Network, Past
 from rlwatch.logbook import Fault, Job, Logbook, Outcome
 from rlwatch.report import Report
 from rlwatch.tensorboard.writer import RunWriter
@@ -34,12 +34,13 @@ NICENESS = 10
 
 @dataclass(frozen=True)
 class Letter:
-    """What a worker starts with; `reports` are those made before it, so that findings and onsets go on."""
+    """What a worker starts with; `past` and `reports` came before it, so that findings and onsets go on."""
 
     structure: bytes
     forms: list[Form]
     settings: Mapping[str, Any]
     log: Mapping[str, Any] | None
+    past: Past
     reports: tuple[Report, ...] = ()
 
 
@@ -47,14 +48,17 @@ class Worker:
     """Makes checkpoints in another process, which starts at once, and once again if it dies.
 
     `settings` are those of Examination besides the network; `log` those of RunWriter, None where the pages are written
-    by whoever has the writer. A second of the worker's processor counts as one of the training's divided by the number
-    of cores: a training that uses them all can lose no more.
+    by whoever has the writer. `past`: what a log says of earlier checkpoints. A second of the worker's
+    processor counts as one of the training's divided by the number of cores: a training that uses them all can lose no
+    more.
 
     Raises: TypeError, ValueError when the network cannot be sent.
     """
 
-    def __init__(self, network: Network, settings: Mapping[str, Any], log: Mapping[str, Any] | None) -> None:
-        self._network, self._settings, self._log = network, settings, log
+    def __init__(
+        self, network: Network, settings: Mapping[str, Any], log: Mapping[str, Any] | None, past: Past | None = None
+    ) -> None:
+        self._network, self._settings, self._log, self._past = network, settings, log, past or Past()
         self._lives = LIVES
         self._done: list[Outcome] = []
         self._reports: list[Report] = []
@@ -107,7 +111,7 @@ class Worker:
         memory = shared_file(sum(one.size for one in forms))
         self._hold = Hold(memory, forms)
         self._hold.load(tensors)
-        letter = Letter(self._structure, forms, self._settings, self._log, tuple(self._reports))
+        letter = Letter(self._structure, forms, self._settings, self._log, self._past, tuple(self._reports))
         content = cloudpickle.dumps(letter)
         post = shared_file(len(content), content)
         self._pipe, theirs = Pipe()
@@ -224,7 +228,7 @@ class _Desk:
             network = unpack(structure or self._letter.structure, self._tensors)
             self._examination = Examination(network, **self._letter.settings)
             writer = None if self._letter.log is None else RunWriter(**self._letter.log)
-            self._logbook = Logbook(self._examination, writer, clock=_seconds)
+            self._logbook = Logbook(self._examination, writer, self._letter.past, clock=_seconds)
             for report in self._letter.reports:
                 self._logbook.remember(report)
         elif structure is not None:
