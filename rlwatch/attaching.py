@@ -1,6 +1,7 @@
 """What a monitor looks at when it is attached: the game, the log that is there already, the random generators."""
 
 import logging
+import numbers
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,28 @@ from rlwatch.atari.probe import Probe
 from rlwatch.examination import Examination, Past
 from rlwatch.resume import read_log
 
+PLACES = ("inline", "process")
 log = logging.getLogger("rlwatch")
+
+
+def loaded(probe: object) -> Probe:
+    """The probe, a game's or a file's.
+
+    Raises: TypeError when it is neither; as `Probe.load` does.
+    """
+    if isinstance(probe, Probe):
+        return probe
+    if not isinstance(probe, str | Path):
+        raise TypeError(f"probe must be a game, a probe file or a Probe, got {type(probe).__name__}: probe='breakout'")
+    return Probe.load(probe)
+
+
+def check_settings(where: str, seed: object) -> None:
+    """Raises: ValueError, TypeError when a setting is none of those that there are."""
+    if where not in PLACES:
+        raise ValueError(f"where must be one of {', '.join(PLACES)}, got {where!r}")
+    if not isinstance(seed, numbers.Integral):
+        raise TypeError(f"seed must be a whole number, got {type(seed).__name__}: seed=0")
 
 
 def check_game(probe: Probe, game: str | None) -> None:

@@ -3,15 +3,14 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from rlwatch.commands import compare
-from rlwatch.commands.terminal import own_output, shown_progress
+from rlwatch.commands.terminal import console_of, end_quietly, own_output, shown_progress
 from rlwatch.report import COLUMNS, MEANINGS, Report
 
 DESCRIPTION = """\
@@ -35,11 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)
-    except (ValueError, OSError, TypeError) as error:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        end_quietly()
+        return 0
+    except (ValueError, OSError, TypeError, RuntimeError) as error:
         print(f"rlwatch: {error}", file=sys.stderr)  # noqa: T201 - a program prints
         return 1
-    except BrokenPipeError:
-        return 0
     return status
 
 
@@ -112,7 +113,11 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     report.add_argument("folder", type=Path, metavar="RUN", help="a run's folder; of a folder of runs, all go in")
     report.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s")
     report.add_argument(
-        "--checkpoints", type=int, default=60, metavar="N", help="at most so many a run, spread evenly (default: 60)"
+        "--checkpoints",
+        type=_above(1),
+        default=60,
+        metavar="N",
+        help="at most so many a run, spread evenly (default: 60)",
     )
     report.set_defaults(run=_report)
 
@@ -131,8 +136,8 @@ def _add_record(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="scripted|random|CHECKPOINT",
         help="who plays (default: scripted where there is a scripted player for the game, else random)",
     )
-    record.add_argument("--steps", type=int, default=None, help="agent steps to play before frames are chosen")
-    record.add_argument("--seed", type=int, default=0, help="the same seed plays the same episodes (default: 0)")
+    record.add_argument("--steps", type=_above(1), default=None, help="agent steps to play before frames are chosen")
+    record.add_argument("--seed", type=_above(0), default=0, help="the same seed plays the same episodes (default: 0)")
     record.set_defaults(run=_record)
 
 
@@ -166,6 +171,17 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
+def _above(least: int) -> Callable[[str], int]:
+    """What reads a whole number of at least so much."""
+
+    def read(text: str) -> int:
+        if not (text.removeprefix("-").isdecimal() and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
+        return int(text)
+
+    return read
+
+
 def _setting(text: str) -> tuple[str, object]:
     """A keyword and its value, which is a number, true, false, null or a word."""
     name, separator, value = text.partition("=")
@@ -183,7 +199,7 @@ def _print_json(reports: Iterator[Report], target: str, output: Any) -> None:
 
 
 def _print_tables(reports: Iterator[Report], target: str, output: Any) -> None:
-    console = Console(file=output)
+    console = console_of(output)
     for report in reports:
         title = f"{report.checkpoint or report.game}, step {report.step:,}: {MEANINGS.get(target, target)}"
         table = Table(*COLUMNS, title=title)
@@ -191,7 +207,7 @@ def _print_tables(reports: Iterator[Report], target: str, output: Any) -> None:
             table.add_row(*cells)
         console.print(table)
         for line in [*(finding.text for finding in report.findings), *([report.trust] if report.trust else [])]:
-            console.print(line, highlight=False)
+            console.print(line, highlight=False, soft_wrap=True)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -222,11 +238,11 @@ def _probe(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(described))  # noqa: T201
         return 0
-    console = Console()
+    console = console_of(sys.stdout)
     objects, found = described.pop("objects"), described.pop("found")
     described["found"] = found["says"]
     for name, value in described.items():
-        console.print(f"{name}: {value}", highlight=False)
+        console.print(f"{name}: {value}", highlight=False, soft_wrap=True)
     table = Table("object", "frames with it", "pixels in a stack", "tracked", "whole")
     for name, one in objects.items():
         sure = [f"{one[part]:.0%}" if part in one else "" for part in ("tracked", "whole")]
@@ -245,5 +261,5 @@ def _doctor(options: argparse.Namespace) -> int:
         table = Table("what", "works", "found", "what to do")
         for check in checks:
             table.add_row(check.what, "yes" if check.works else "NO", check.found, check.remedy)
-        Console().print(table)
+        console_of(sys.stdout).print(table)
     return 0 if all(check.works for check in checks) else 1

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -184,7 +185,8 @@ def write_sheet(name: str | Path, path: Path, *, objects: str | Path | None = No
     encoded, png = cv2.imencode(".png", sheet[..., ::-1])
     if not encoded:
         raise OSError(f"{path}: the contact sheet could not be encoded as PNG")
-    path.write_bytes(png.tobytes())
+    with _telling_of(path, "--png"):
+        path.write_bytes(png.tobytes())
 
 
 def record_to(path: Path, game: str, *, policy: str = "scripted", steps: int | None = None, seed: int = 0) -> Probe:
@@ -194,11 +196,22 @@ def record_to(path: Path, game: str, *, policy: str = "scripted", steps: int | N
 
     Raises: ValueError, FileNotFoundError for an unknown game or policy; OSError when the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with _telling_of(path, "--out"):
+        path.parent.mkdir(parents=True, exist_ok=True)
     player = policy if policy in {"scripted", "random"} else _player(policy, seed)
     probe = record_probe(game, policy=player, steps=steps, seed=seed)
     probe.save(path)
     return probe
+
+
+@contextmanager
+def _telling_of(path: Path, option: str) -> Iterator[None]:
+    """Says of an OSError which option it concerns, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{option} must be a file that can be written, got {path} ({error.strerror}): choose another"
+        raise OSError(error.errno, message) from error
 
 
 def _player(checkpoint: str, seed: int, *, epsilon: float = 0.05) -> Policy:

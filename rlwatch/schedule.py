@@ -1,6 +1,7 @@
 """When a checkpoint is due, so that the monitor keeps to its part of the wall clock."""
 
 import math
+import numbers
 import operator
 import time
 from collections.abc import Callable
@@ -37,6 +38,10 @@ class Schedule:
     _costly_price: float = 0.0
 
     def __post_init__(self) -> None:
+        for name in ("budget", "total_steps", "every"):
+            told = getattr(self, name)
+            if not (told is None or isinstance(told, numbers.Real)) or (told is None and name == "budget"):
+                raise TypeError(f"{name} must be a number, got {type(told).__name__} {told!r:.40}")
         if not 0 < self.budget <= 1:
             raise ValueError(
                 f"budget must lie in (0, 1], got {self.budget}: it is a part of the wall clock, 0.01 = 1 %"

@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch.atari.probe import Probe
-from rlwatch.attaching import check_game, past, untouched_generators, warn_of_another
+from rlwatch.attaching import check_game, check_settings, loaded, past, untouched_generators, warn_of_another
 from rlwatch.attribution.inputs import Observe
 from rlwatch.examination import Examination, Network
 from rlwatch.logbook import Fault, Inline, Job, Logbook, Outcome, write
@@ -26,7 +26,6 @@ from rlwatch.tensorboard.writer import RunWriter
 from rlwatch.unwrap import check_updates, is_first_rank, unwrapped
 from rlwatch.worker import Worker
 
-PLACES = ("inline", "process")
 PATIENCE = 300.0
 """Seconds that the end of a training waits for its last checkpoint."""
 
@@ -54,8 +53,8 @@ class Watch:
     Attaching raises what is wrong; from then on nothing is raised: a fault is logged once, with its reason, and the
     training goes on. Weights, gradients, mode, buffers and random generators stay as they were, bit for bit.
 
-    Raises: ValueError when network, probe, game or settings do not fit; FileNotFoundError when there is no such probe;
-    OSError when the log folder cannot be written.
+    Raises: ValueError, TypeError when network, probe, game or settings do not fit; FileNotFoundError when there is no
+    such probe; OSError when the log folder cannot be written.
     """
 
     def __init__(
@@ -76,11 +75,10 @@ class Watch:
         purge_step: int | None = None,
         seed: int = 0,
     ) -> None:
-        if where not in PLACES:
-            raise ValueError(f"where must be one of {', '.join(PLACES)}, got {where!r}")
+        check_settings(where, seed)
         self._schedule = Schedule(budget=budget, total_steps=total_steps, every=every)
         self._logs, self._network, self._process = is_first_rank(), unwrapped(q_network), os.getpid()
-        probe = probe if isinstance(probe, Probe) else Probe.load(probe)
+        probe = loaded(probe)
         check_game(probe, game)
         self._first_step = purge_step or 0
         settings = {"probe": probe, "method": method, "options": options or {}, "observe": observe, "seed": seed}
@@ -209,13 +207,15 @@ class Watch:
     ) -> None:
         """Open the log, here or in a process of its own, which cannot write into somebody's SummaryWriter."""
         logdir = log_settings["logdir"]
+        if (logdir is None) == (writer is None):
+            raise ValueError(f"expected logdir= or writer=, got {'neither' if logdir is None else 'both'}: pass one")
+        before = past(logdir or getattr(writer, "log_dir", None), self._first_step, examination)
         if logdir is not None and log_settings["purge_step"] is None:
             warn_of_another(logdir)
         own = where == "process" and writer is None and logdir is not None
         self._writer = None if own else RunWriter(writer, **log_settings)
         if own:
             check_folder(logdir)
-        before = past(logdir or getattr(writer, "log_dir", None), self._first_step, examination)
         self._place: Inline | Worker
         if where == "inline":
             self._place = Inline(Logbook(examination, self._writer, before))

@@ -1,5 +1,6 @@
 """What a command shows at a terminal besides its output: how far it has come, and what others print."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -7,6 +8,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+WIDE = 200
+"""Columns that a table may take in a file or a pipe."""
 
 
 @contextmanager
@@ -34,3 +38,13 @@ def own_output() -> Iterator[Any]:
     output = sys.stdout
     with redirect_stdout(sys.stderr):
         yield output
+
+
+def console_of(output: Any) -> Console:
+    """A console whose tables are as wide as the terminal; where there is none, as wide as they must be."""
+    return Console(file=output, width=None if output.isatty() else WIDE)
+
+
+def end_quietly() -> None:
+    """Send what is still to be printed nowhere: whoever read it, such as `head`, has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
