@@ -48,9 +48,7 @@ class Log:
         for word, value in wanted.items():
             found = self.run.report.get(word, value)
             if found != value:
-                raise ValueError(
-                    f"{self.run.folder} holds another {word}, {found}, got {value}: choose another log folder"
-                )
+                raise ValueError(f"{self.run.folder} holds another {word}, {found}, got {value}: choose another logdir")
 
     def past(self, targets: Iterable[str], names: Iterable[str]) -> Past:
         """What findings and clips go on from."""
