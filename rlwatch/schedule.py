@@ -85,9 +85,9 @@ class Schedule:
         return wanted <= self.rest * self.budget * self.age
 
     def due(self, step: int) -> bool:
-        """Whether a checkpoint should be made at this step; the first call's is."""
+        """Whether a checkpoint should be made at this step; the first one's is that no log has yet (`last_step`)."""
         if self._first_step is None:
-            return True
+            return step > self.last_step
         gone = step - self.last_step
         if self.every is not None:
             return gone >= self.every

@@ -210,6 +210,7 @@ class Watch:
         if (logdir is None) == (writer is None):
             raise ValueError(f"expected logdir= or writer=, got {'neither' if logdir is None else 'both'}: pass one")
         before = past(logdir or getattr(writer, "log_dir", None), self._first_step, examination)
+        self._schedule.last_step = max(before.objects, default=-math.inf)
         if logdir is not None and log_settings["purge_step"] is None:
             warn_of_another(logdir)
         own = where == "process" and writer is None and logdir is not None
