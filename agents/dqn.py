@@ -36,13 +36,13 @@ from agents.parts import (
     add_watch_options,
     changed,
     check_ranges,
-    game_id,
     option,
     probe_of,
     read_resume,
     stop_signals,
     tell,
 )
+from rlwatch.atari.console import short_name
 
 CHANGEABLE = ("steps", "checkpoint_every", "evaluation_games", "threads")  # by a resumed run
 REFILL = 50_000
@@ -90,7 +90,7 @@ def derived(config: Config) -> Config:
         raise ValueError(f"--seed must be from 0 to {LARGEST_SEED - 1:,}, got {config.seed}")
     if config.precision not in {"auto", "bf16", "fp32"}:
         raise ValueError(f"--precision must be auto, bf16 or fp32, got {config.precision!r}")
-    steps, game = config.steps, game_id(config.game)
+    steps, game = config.steps, short_name(config.game)
     short = steps < LONG
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001  # no public name
     defaults = {

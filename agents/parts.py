@@ -2,9 +2,7 @@
 
 import argparse
 import dataclasses
-import difflib
 import io
-import re
 import signal
 import sys
 import time
@@ -15,13 +13,13 @@ from types import FrameType
 from typing import Any, TypeVar
 
 import torch
-from ale_py import roms
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from rlwatch import Probe
+from rlwatch.atari.console import short_name
 from rlwatch.report import NOTHING_FOUND
 
 ConfigType = TypeVar("ConfigType")
@@ -40,20 +38,6 @@ def add_options(parser: argparse.ArgumentParser, config: type[Any]) -> None:
         text = each.metadata["help"].replace("%", "%%") + ("" if stated else f" (default: {each.default})")
         name = "--" + each.name.replace("_", "-")
         parser.add_argument(name, type=type(each.default), default=argparse.SUPPRESS, metavar="", help=text)
-
-
-def game_id(name: str) -> str:
-    """ALE's own name of a game: "ALE/MsPacman-v5" and "ms_pacman" are ms_pacman.
-
-    Raises: ValueError for an unknown game; the message lists near names.
-    """
-    bare = re.sub(r"(NoFrameskip|Deterministic)?(-v\d+)?$", "", name.removeprefix("ALE/"))
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", bare).lower().replace("-", "_").replace(" ", "_")
-    known = roms.get_all_rom_ids()
-    if snake in known:
-        return snake
-    near = difflib.get_close_matches(snake, known, n=3, cutoff=0.5)
-    raise ValueError(f"--game must be an ALE game, got {name!r}: did you mean {', '.join(near) or ', '.join(known)}?")
 
 
 def write_whole(path: Path, content: dict[str, Any]) -> None:
@@ -149,7 +133,7 @@ def changed(config: ConfigType, changes: dict[str, Any], changeable: tuple[str, 
     Raises: ValueError when another one differs.
     """
     for name, value in changes.items():
-        given, kept = game_id(value) if name == "game" else value, getattr(config, name)
+        given, kept = short_name(value) if name == "game" else value, getattr(config, name)
         if name not in changeable and given != kept:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"the run was trained with {option} {kept}, got {given}: leave it out or start a new run")

@@ -27,6 +27,9 @@ See what a DQN looks at while it trains.
 In a training loop: Watch(q_network, probe="breakout", logdir="runs/x"), then watch(step).\
 """
 
+SLOW = ("occlusion", "greydanus", "sarfa", "meaningful_perturbation", "lime", "shap")
+SLOW_WORDS = "{} asks the network many times for each frame: a checkpoint takes minutes, 40 to 300 times a rule's time"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status: 0 done, 1 something is wrong (said on stderr), 2 wrong usage."""
@@ -83,13 +86,7 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     known = "; ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items())
     explain.add_argument("--target", default="greedy", help=f"{known}; value, advantage: of a dueling head; action=2")
-    explain.add_argument(
-        "--divisor", type=float, help="what the training divides pixels by (default: as its framework does, else 255)"
-    )
-    explain.add_argument("--head", choices=["atoms", "quantiles"], help="several outputs per action: C51's or QR-DQN's")
-    explain.add_argument(
-        "--activation", choices=["relu", "elu", "tanh"], help="where the file's framework leaves it open"
-    )
+    _add_told(explain)
     explain.add_argument("--validity", action="store_true", help="check how far the maps can be trusted, too")
     explain.add_argument("--logdir", type=Path, metavar="DIR", help="write scalars and clips for TensorBoard here too")
     explain.add_argument(
@@ -101,6 +98,17 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     explain.add_argument("--json", action="store_true", help="one JSON object a line per checkpoint")
     explain.set_defaults(run=_explain)
+
+
+def _add_told(explain: argparse.ArgumentParser) -> None:
+    """Add what is told of a network where its file does not say it."""
+    explain.add_argument(
+        "--divisor", type=float, help="what the training divides pixels by (default: as its framework does, else 255)"
+    )
+    explain.add_argument("--head", choices=["atoms", "quantiles"], help="several outputs per action: C51's or QR-DQN's")
+    explain.add_argument(
+        "--activation", choices=["relu", "elu", "tanh"], help="where the file's framework leaves it open"
+    )
 
 
 def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -153,6 +161,8 @@ def _add_probe(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _explain(options: argparse.Namespace) -> int:
     from rlwatch.offline import explain_checkpoints  # noqa: PLC0415 - torch loads only for what needs it
 
+    if options.method in SLOW:
+        print(f"rlwatch: {SLOW_WORDS.format(options.method)}", file=sys.stderr)  # noqa: T201 - a program prints
     with shown_progress("checkpoints") as progress, own_output() as output:
         reports = explain_checkpoints(
             options.checkpoints,

@@ -103,3 +103,9 @@ def test_two_processes_may_give_the_log_to_the_first_only(monkeypatch):
     watch = Watch(Nature(), "breakout")
     assert watch(0) is None
     watch.close()
+
+
+def test_what_a_perturbing_method_costs_is_said_before_it_begins(saved, capsys):
+    coarse = ["--method", "occlusion", "--set", "patch=42", "--set", "stride=42"]
+    assert main(["explain", saved[0], "--probe", saved[1], *coarse, "--json"]) == 0
+    assert "occlusion asks the network many times for each frame" in capsys.readouterr().err

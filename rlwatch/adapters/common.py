@@ -12,6 +12,9 @@ from rlwatch.watch import Watch
 STACK = 4
 """Frames of a stack: an axis of so many is the stack's."""
 
+RAW = View("float in [0, 255]", 1.0, False)
+"""What a framework makes of bytes where nothing scales them."""
+
 
 @contextmanager
 def finishing(watch: Watch, last_step: Callable[[], int]) -> Iterator[None]:
