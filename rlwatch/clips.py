@@ -6,16 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from rlwatch.atari import screen
+from rlwatch.atari.names import ACTIONS
 from rlwatch.atari.probe import Probe
 from rlwatch.examination import Maps
 from rlwatch.pictures.clip import encode_gif
 from rlwatch.pictures.film import Caption, film
 from rlwatch.pictures.heatmap import proposed_scale
 from rlwatch.report import Report
-from rlwatch.tensorboard.blobs import SCHEMA, Blobs, compact, encode_frames, encode_maps
+from rlwatch.tensorboard.blobs import (
+    ACTION_ROOM,
+    ACTION_TOPS,
+    SCHEMA,
+    Blobs,
+    compact,
+    encode_frames,
+    encode_maps,
+)
 
+FRAMES = 48
 WORDS = {
     "greedy": {
         "explains": "what the value of the best action rests on",
@@ -35,17 +46,17 @@ class ClipMaker:
 
     The scale is a power of two, taken from the checkpoints seen so far: it grows with the relevance of a learning agent
     (from an untrained network's hundredths of a Q unit) and stays when relevance fades, so a dying agent looks pale.
-    `frames`: how many frames a clip shows, in whole segments spread evenly over the probe, early game to late.
-    `scales`: those of the clips that a log has already.
+    `frames`: how many frames a clip shows, in whole segments spread evenly over the probe, early game to late; `shown`
+    holds which these are. `scales`: those of the clips that a log has already.
     """
 
-    def __init__(self, probe: Probe, *, frames: int = 48, scales: Mapping[str, float] | None = None) -> None:
+    def __init__(self, probe: Probe, *, frames: int = FRAMES, scales: Mapping[str, float] | None = None) -> None:
         self._probe = probe
-        self._shown = _spread(probe.segment, frames)
-        self._screens = probe.rgb()[self._shown]
+        self.shown = shown_frames(probe, frames)
+        self._screens = probe.rgb()[self.shown]
         boxes = probe.boxes()
-        self._boxes = [boxes[index] for index in self._shown]
-        self._situations = [_situation(probe.situations[probe.segment[index]]) for index in self._shown]
+        self._boxes = [boxes[index] for index in self.shown]
+        self._situations = [_situation(probe.situations[probe.segment[index]]) for index in self.shown]
         self._scales = dict(scales or {})
         self._scaled: weakref.ref[Maps] | None = None
         self._current: dict[str, float] = {}
@@ -62,13 +73,24 @@ class ClipMaker:
         """
         if self._probe_blobs is None:
             self._probe_blobs = self._encode_probe(maps)
-        shown = {target: relevance[self._shown] for target, relevance in maps.relevance.items()}
-        return Blobs(self._probe_blobs, encode_maps(shown, self._scales_of(maps), maps.q_values[self._shown]))
+        shown = {target: relevance[self.shown] for target, relevance in maps.relevance.items()}
+        return Blobs(self._probe_blobs, encode_maps(shown, self._scales_of(maps), maps.q_values[self.shown]))
+
+    def actions(self, maps: Maps) -> bytes:
+        """What the RLWATCH tab shows of every action's `maps` on `shown`: one colour scale for all, at least greedy's.
+
+        Raises: ValueError as `encode_maps` does.
+        """
+        for one in maps.relevance.values():
+            self._scale("actions", one.sum(axis=1))
+        scale = max(self._scales["actions"], self._scales.get("greedy", 0.0)) or 1.0
+        scales = dict.fromkeys(maps.relevance, scale)
+        return encode_maps(maps.relevance, scales, maps.q_values, tops=ACTION_TOPS, room=ACTION_ROOM)
 
     def _encode_probe(self, maps: Maps) -> tuple[bytes, bytes]:
-        used, stacked = np.unique(self._probe.stack[self._shown], return_inverse=True)
+        used, stacked = np.unique(self._probe.stack[self.shown], return_inverse=True)
         screens = screen.pooled_rgb(self._probe.screens[used], self._probe.palette)
-        return compact(self._meta(maps)), encode_frames(screens, stacked.reshape(len(self._shown), -1))
+        return compact(self._meta(maps)), encode_frames(screens, stacked.reshape(len(self.shown), -1))
 
     def _meta(self, maps: Maps) -> dict[str, Any]:
         probe = self._probe
@@ -78,14 +100,14 @@ class ClipMaker:
             "game": probe.game,
             "digest": probe.digest,
             "actions": self._actions(maps.q_values.shape[1]),
-            "indices": self._shown.tolist(),
+            "indices": self.shown.tolist(),
             "height": probe.screens.shape[2],
             "width": probe.screens.shape[3],
             "stack": probe.stack.shape[1],
             "pooling": "maximum of two raw frames per colour channel",
-            "episode": probe.episode[self._shown].tolist(),
-            "step": probe.step[self._shown].tolist(),
-            "segment": probe.segment[self._shown].tolist(),
+            "episode": probe.episode[self.shown].tolist(),
+            "step": probe.step[self.shown].tolist(),
+            "segment": probe.segment[self.shown].tolist(),
             "situation": self._situations,
             "objects": names,
             "boxes": [{name: some for name, some in frame.items() if some} for frame in self._boxes],
@@ -96,10 +118,10 @@ class ClipMaker:
         relevance = maps.relevance[target]
         pictures = film(
             self._screens,
-            relevance[self._shown],
+            relevance[self.shown],
             scale=self._scales_of(maps)[target],
             boxes=self._boxes,
-            q_values=maps.q_values[self._shown],
+            q_values=maps.q_values[self.shown],
             actions=self._actions(maps.q_values.shape[1]),
             caption=Caption(
                 title=report.game.replace("_", " ").title(),
@@ -125,17 +147,17 @@ class ClipMaker:
         return grown or 1.0  # of no relevance at all, any scale shows nothing
 
     def _actions(self, count: int) -> list[str]:
-        named = self._probe.actions
-        return list(named) if len(named) == count else [str(index) for index in range(count)]
+        named = next((some for some in (self._probe.actions, ACTIONS) if len(some) == count), None)
+        return list(named or map(str, range(count)))
 
 
 def _situation(word: str) -> str:
     return f"{word} game" if word in {"early", "mid", "late"} else word
 
 
-def _spread(segment: np.ndarray, frames: int) -> np.ndarray:
+def shown_frames(probe: Probe, frames: int = FRAMES) -> Int[np.ndarray, " shown"]:
     """Indices of whole segments, spread evenly over the probe, that together hold about `frames` frames."""
-    names = np.unique(segment)
-    wanted = max(1, round(frames * len(names) / len(segment)))
+    names = np.unique(probe.segment)
+    wanted = max(1, round(frames * len(names) / len(probe)))
     chosen = names[np.linspace(0, len(names) - 1, min(wanted, len(names))).round().astype(int)]
-    return np.flatnonzero(np.isin(segment, chosen))
+    return np.flatnonzero(np.isin(probe.segment, chosen))

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Int
+from numpy import ndarray
 
 from rlwatch import checkpoints
 from rlwatch.atari.probe import Probe
-from rlwatch.examination import Examination, Look
+from rlwatch.examination import Examination, Look, Network
 from rlwatch.resume import Planned
 
 LOCAL = "local"
@@ -29,6 +31,7 @@ class Questions:
     """What every checkpoint is asked, so that each process can make the same examination.
 
     `first`: the checkpoint whose network says how it takes frames. `told`: what `checkpoints.load` is told of networks.
+    `actions_on`: the observations on which every action gets a map, where a checkpoint is planned to have these.
     """
 
     first: Path
@@ -38,11 +41,19 @@ class Questions:
     targets: tuple[str, ...]
     told: Mapping[str, Any]
     judge: bool
+    actions_on: Int[ndarray, " shown"]
 
     def examination(self) -> Examination:
         """An examination that has seen nothing yet."""
         network = checkpoints.load(self.first, **self.told).network
         return Examination(network, self.probe, method=self.method, options=self.options, targets=self.targets)
+
+    def look(self, examination: Examination, network: Network, *, actions: bool) -> Look:
+        """What a checkpoint's network yields.
+
+        Raises: as `Examination.look` does.
+        """
+        return examination.look(network, judge=self.judge, actions_on=self.actions_on if actions else None)
 
 
 def looks(
@@ -61,26 +72,26 @@ def looks(
         asked, waiting = ray.put(questions), deque[tuple[Planned, Any]]()
         most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
         for one in planned:
-            waiting.append((one, task.remote([asked], one.saved.path) if one.needed else None))
+            waiting.append((one, task.remote([asked], one.saved.path, one.actions) if one.needed else None))
             if len(waiting) == most:
                 yield _result(ray, *waiting.popleft())
         while waiting:
             yield _result(ray, *waiting.popleft())
 
 
-def _look(asked: list[Any], path: Path) -> Look:
+def _look(asked: list[Any], path: Path, actions: bool) -> Look:
     """One look, in a process of the cluster; the reference stands in a list so that it is fetched once only."""
     import ray  # noqa: PLC0415 - an extra
 
     (reference,) = asked
-    questions = ray.get(reference)
+    questions: Questions = ray.get(reference)
     examination = _examinations.get(reference.hex())
     if examination is None:
         torch.set_num_threads(1)  # there is a process per core
         _examinations.clear()
         examination = _examinations[reference.hex()] = questions.examination()
     network = checkpoints.load(path, **questions.told).network
-    return examination.look(network, judge=questions.judge)
+    return questions.look(examination, network, actions=actions)
 
 
 def _result(ray: Any, one: Planned, reference: Any) -> tuple[Planned, Look | None]:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rlwatch.atari.probe import Probe
-from rlwatch.attribution.explain import Explanation, explain_targets
+from rlwatch.attribution.explain import Explanation, explain_actions, explain_targets
 from rlwatch.attribution.inputs import Observe, fit
 from rlwatch.attribution.randomise import untrained
 from rlwatch.measures.onset import sentence, spells, threshold
@@ -35,12 +35,14 @@ Network = Callable[[Tensor], Any]
 
 TARGETS = ("greedy", "contrast")
 FULL_ACTION_SET = 18
+MAPS_AT_ONCE = 72
+"""Maps of single actions that are made at once: 8 MB of them, for all together may be 98 MB."""
 log = logging.getLogger("rlwatch")
 
 
 @dataclass(frozen=True)
 class Maps:
-    """One checkpoint's relevance on the whole probe, as the pictures need it."""
+    """One checkpoint's relevance on the probe or a part of it, as the pictures need it."""
 
     q_values: Float[np.ndarray, "probe action"]
     relevance: Mapping[str, Float[np.ndarray, "probe stack y x"]]
@@ -51,7 +53,7 @@ class Look:
     """What one checkpoint yields by itself, whatever came before it.
 
     `targets`: the statistics of its maps, without a drift. `validity`: the figures of the checks on them, empty where
-    they were not made. `cost`: seconds per part of the work.
+    they were not made. `cost`: seconds per part of the work. `actions`: the maps of every action, where asked for.
     """
 
     maps: Maps
@@ -59,6 +61,7 @@ class Look:
     method: str
     validity: Mapping[str, float]
     cost: Mapping[str, float]
+    actions: Maps | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,9 @@ class Examination:
             got = type(observed).__name__
             raise TypeError(f"observe= must return the tensor that the network takes, got {got}: return it")
         self._observations = observed
-        self._check(self._first_explained())
+        explained = self._first_explained()
+        self._check(explained)
+        self.action_count = explained["greedy"].q_values.shape[1]
 
     def untrained_baseline(self) -> None:
         """Measure freshly drawn copies of the network; a plain function cannot be drawn anew and gets no baseline."""
@@ -129,8 +134,16 @@ class Examination:
         """
         return self.follow(step, self.look(network), checkpoint=checkpoint, returns=returns)
 
-    def look(self, network: Network | None = None, *, judge: bool = False) -> Look:
+    def look(
+        self,
+        network: Network | None = None,
+        *,
+        judge: bool = False,
+        actions_on: Int[np.ndarray, " shown"] | None = None,
+    ) -> Look:
         """What one network yields by itself; `judge`: with the checks on its maps, too.
+
+        `actions_on`: observations of the probe on which every action gets a map.
 
         Raises: as `report` and `judged` do.
         """
@@ -142,9 +155,29 @@ class Examination:
             targets = {target: self._measure(one) for target, one in explained.items()}
         relevance = {target: numbers(one.relevance) for target, one in explained.items()}
         figures = self._validity(network, cost) if judge else {}
-        return Look(
-            Maps(numbers(explained["greedy"].q_values), relevance), targets, explained["greedy"].method, figures, cost
-        )
+        actions = None
+        if actions_on is not None:
+            with _timed(cost, "actions"):
+                actions = self.every_action(actions_on, network)
+        maps = Maps(numbers(explained["greedy"].q_values), relevance)
+        return Look(maps, targets, explained["greedy"].method, figures, cost, actions)
+
+    def every_action(self, observations: Int[np.ndarray, " shown"], network: Network | None = None) -> Maps:
+        """The relevance for the Q-value of every action on some of the probe's observations, as `action=k`.
+
+        Raises: as `explain_actions` does.
+        """
+        asked = self._observations[torch.from_numpy(observations).to(self._observations.device)]
+        q_values: list[np.ndarray] = []
+        relevance: dict[str, np.ndarray] = {}
+        for part in explain_actions(network or self.network, asked, self.method, maps=MAPS_AT_ONCE, **self.options):
+            begin, found = sum(map(len, q_values)), numbers(part.relevance)
+            q_values.append(numbers(part.q_values))
+            names = [f"action={action}" for action in range(found.shape[1])]
+            relevance = relevance or {name: np.empty((len(asked), *found.shape[2:]), np.float32) for name in names}
+            for action, name in enumerate(names):
+                relevance[name][begin : begin + len(found)] = found[:, action]
+        return Maps(np.concatenate(q_values), relevance)
 
     def follow(self, step: int, look: Look, *, checkpoint: str = "", returns: float = np.nan) -> Report:
         """The report of a look, compared with the checkpoint before; its maps stand in `maps` until the next one."""
@@ -166,6 +199,7 @@ class Examination:
             findings=tuple(self._findings()),
             validity=look.validity,
             trust=trust(look.validity) if look.validity else "",
+            all_actions=look.actions is not None,
             returns=float(returns),
             cost=cost,
         )

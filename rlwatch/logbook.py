@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -15,14 +16,16 @@ from rlwatch.tensorboard.writer import RunWriter
 
 @dataclass(frozen=True)
 class Job:
-    """A checkpoint to be made: its step, the training's newest return, and whether its maps are checked, too.
+    """A checkpoint to be made: its step, the training's newest return, and which costly parts it gets.
 
-    `spent`: the seconds that the monitor has used until then, of the `age` since it was attached.
+    `judge`: its maps are checked. `actions`: it gets the maps of every action. `spent`: the seconds that the monitor
+    has used until then, of the `age` since it was attached.
     """
 
     step: int
     returns: float = math.nan
     judge: bool = False
+    actions: bool = False
     spent: float = 0.0
     age: float = 0.0
 
@@ -38,12 +41,13 @@ class Fault(NamedTuple):
 class Page:
     """What is written of one checkpoint; without clips, what has been added to it.
 
-    `objects` are those that the dashboard is laid out for, at the first page.
+    `actions`: the maps of every action. `objects` are those that the dashboard is laid out for, at the first page.
     """
 
     report: Report
     clips: Mapping[str, bytes] = field(default_factory=dict)
     blobs: Blobs | None = None
+    actions: bytes | None = None
     costs: Mapping[str, float] = field(default_factory=dict)
     objects: tuple[str, ...] = ()
 
@@ -52,15 +56,15 @@ class Page:
 class Outcome:
     """What became of a job.
 
-    `seconds` is what it took, of which `once` does not recur (the untrained baseline) and `costly` went into the checks
-    on the maps. `page`: what is still to be written, by whoever has the writer.
+    `seconds` is what it took, of which `once` does not recur (the untrained baseline) and `costly` went into each of
+    the costly parts that it got. `page`: what is still to be written, by whoever has the writer.
     """
 
     job: Job
     report: Report | None
     seconds: float
     once: float = 0.0
-    costly: float = 0.0
+    costly: Mapping[str, float] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
     page: Page | None = None
 
@@ -86,14 +90,16 @@ class Logbook:
             examination.recall(step, objects)
         self._last: Report | None = None
         self._faults: list[Fault] = []
+        self._costly: dict[str, float] = {}
 
     def add(self, job: Job) -> Outcome:
         """Makes the page of a job; of a step that has one already, what it lacks."""
         arrived, began, self._faults = time.perf_counter(), self._clock(), []
         report, page, once = None, None, 0.0
+        self._costly = {}
         try:
             if self._last is not None and self._last.step == job.step:
-                report, page = self._completed(self._last)
+                report, page = self._completed(self._last, job)
             else:
                 once = self._first_time(job)
                 report, page = self._made(job, laid_out=not once)
@@ -103,8 +109,8 @@ class Logbook:
             self._note(error, f"step {job.step:,}")
             report = page = None
         self._last = report or self._last
-        costly = report.cost.get("validity", 0.0) if report else 0.0
-        return Outcome(job, report, self._clock() - began, once, costly, tuple(self._faults), page)
+        seconds = self._clock() - began
+        return Outcome(job, report, seconds, once, dict(self._costly), tuple(self._faults), page)
 
     def remember(self, report: Report) -> None:
         """Go on behind a report that another logbook has made."""
@@ -121,25 +127,52 @@ class Logbook:
 
     def _made(self, job: Job, *, laid_out: bool) -> tuple[Report, Page]:
         report = self._examination.report(job.step, returns=job.returns)
-        report = self._judged(report) if job.judge else report
         maps = self._examination.maps
         assert maps is not None  # noqa: S101 - report() has just set it
         began = time.perf_counter()
         clips, blobs = self._clips.draw(report, maps), self._clips.blobs(maps)
         costs = {"draw": time.perf_counter() - began}
-        return report, Page(report, clips, blobs, costs, () if laid_out else tuple(self._examination.objects))
+        report, actions = self._with_costly_parts(report, job)
+        objects = () if laid_out else tuple(self._examination.objects)
+        return report, Page(report, clips, blobs, actions, costs, objects)
 
-    def _completed(self, report: Report) -> tuple[Report | None, Page | None]:
-        judged = report if report.validity else self._judged(report)
-        return (None, None) if judged is report else (judged, Page(judged))
+    def _completed(self, report: Report, job: Job) -> tuple[Report | None, Page | None]:
+        whole, actions = self._with_costly_parts(report, job)
+        return (None, None) if whole is report else (whole, Page(whole, actions=actions))
+
+    def _with_costly_parts(self, report: Report, job: Job) -> tuple[Report, bytes | None]:
+        """The report with those costly parts that the job asks for and it lacks, and the maps of every action."""
+        if job.judge and not report.validity:
+            report = self._judged(report)
+        return self._with_actions(report) if job.actions and not report.all_actions else (report, None)
 
     def _judged(self, report: Report) -> Report:
         """The report with the costly checks on its maps, without them where they fail."""
         try:
-            return self._examination.judged(report)
+            with self._timed("validity"):
+                return self._examination.judged(report)
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
             self._note(error, f"step {report.step:,} about the validity of the maps")
             return report
+
+    def _with_actions(self, report: Report) -> tuple[Report, bytes | None]:
+        """The report and the maps of every action, without these where they fail."""
+        try:
+            with self._timed("actions"):
+                maps = self._clips.actions(self._examination.every_action(self._clips.shown))
+        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
+            self._note(error, f"step {report.step:,} about the maps of every action")
+            return report, None
+        cost = dict(report.cost) | {"actions": self._costly["actions"]}
+        return replace(report, all_actions=True, cost=cost), maps
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._costly[part] = time.perf_counter() - began
 
     def _first_time(self, job: Job) -> float:
         """Measure the baseline before the first report, which goes without where that fails; the seconds it took."""
@@ -200,6 +233,8 @@ def write(writer: RunWriter, page: Page) -> None:
     Raises: OSError when the disk is full or the file is gone.
     """
     began = time.perf_counter()
+    if page.actions is not None:
+        writer.actions(page.report.step, page.actions)
     if not page.clips:
         writer.completion(page.report)
     else:

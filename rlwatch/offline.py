@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from rlwatch import checkpoints
 from rlwatch.atari.choose import record_probe
 from rlwatch.atari.probe import Probe
 from rlwatch.atari.recording import Policy
-from rlwatch.clips import ClipMaker
+from rlwatch.clips import ClipMaker, shown_frames
 from rlwatch.cluster import Questions, looks
 from rlwatch.examination import TARGETS, Examination, Look
 from rlwatch.report import Report
 from rlwatch.resume import Log, Planned, read_log
+from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
 from rlwatch.tensorboard.writer import RunWriter
 
 log = logging.getLogger("rlwatch")
@@ -64,35 +65,37 @@ def explain_checkpoints(
         raise ValueError(f"{first.path} does not say its game: give --probe GAME or --probe FILE")
     asked = given or Probe.load(first.game)
     targets = tuple(dict.fromkeys([*TARGETS, target]))
-    questions = Questions(first.path, asked, method, options or {}, targets, told, judge)
+    questions = Questions(first.path, asked, method, options or {}, targets, told, judge, shown_frames(asked))
     examination = questions.examination()
     before = read_log(logdir, judged=judge)
     before.check(asked.digest, method)
-    planned = before.plan(chain([first], saved_ones))
-    looked = _looked(examination, planned, unread, judge=judge) if ray is None else looks(planned, questions, ray)
+    planned = before.plan(chain([first], saved_ones), ACTIONS_LOGGED // examination.action_count)
+    if logdir is None:
+        planned = (replace(one, actions=False) for one in planned)
+    looked = _looked(examination, planned, questions, unread) if ray is None else looks(planned, questions, ray)
     yield from _reports(examination, looked, before, logdir, lambda done: progress(done + len(unread), len(files)))
     if unread:
         raise ValueError(f"{len(unread)} checkpoints were left out: " + "; ".join(unread))
 
 
 def _looked(
-    examination: Examination, planned: Iterable[Planned], unread: list[str], *, judge: bool
+    examination: Examination, planned: Iterable[Planned], questions: Questions, unread: list[str]
 ) -> Iterator[tuple[Planned, Look | None]]:
     """Those that can be looked at; why the others cannot is added to `unread`."""
     for one in planned:
-        look = _look(examination, one.saved, judge=judge) if one.needed else None
+        look = _look(examination, one, questions) if one.needed else None
         if isinstance(look, str):
             unread.append(look)
         else:
             yield one, look
 
 
-def _look(examination: Examination, saved: checkpoints.Checkpoint, *, judge: bool) -> Look | str:
+def _look(examination: Examination, one: Planned, questions: Questions) -> Look | str:
     """The look, or why there is none."""
     try:
-        return examination.look(saved.network, judge=judge)
+        return questions.look(examination, one.saved.network, actions=one.actions)
     except ValueError as error:
-        return f"{saved.path}: {error}"
+        return f"{one.saved.path}: {error}"
 
 
 def _reports(
@@ -112,7 +115,10 @@ def _reports(
             report = examination.follow(one.saved.step, look, checkpoint=path, returns=one.saved.returns)
             if logdir is not None:
                 writer = writer or RunWriter(logdir=logdir)
-                writer.checkpoint(report, clips.draw(report, look.maps), clips.blobs(look.maps))
+                drawn = clips.draw(report, look.maps), clips.blobs(look.maps)
+                if look.actions is not None:
+                    writer.actions(report.step, clips.actions(look.actions))
+                writer.checkpoint(report, *drawn)
             yield report
         else:
             left_out += 1

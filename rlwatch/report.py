@@ -32,6 +32,7 @@ class Report:
     `returns`: mean return that the training told last, NaN when it told none. `cost`: seconds per part of the work,
     and `fraction`, the monitor's share of the wall clock so far. `notes`: what a reader must know to trust the maps.
     `validity`: the figures of the checks on the maps by name, empty where they were not made; `trust`: what these say.
+    `all_actions`: whether the log has the maps of every action.
     """
 
     step: int
@@ -46,6 +47,7 @@ class Report:
     notes: tuple[str, ...] = ()
     validity: Mapping[str, float] = field(default_factory=dict)
     trust: str = ""
+    all_actions: bool = False
     returns: float = math.nan
     cost: Mapping[str, float] = field(default_factory=dict)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rlwatch.checkpoints import Checkpoint
 from rlwatch.examination import Past
 from rlwatch.measures.relevance import ObjectRelevance
+from rlwatch.schedule import is_sparse
 from rlwatch.tensorboard.runs import UNMEASURED, Run, history, newest_scales, read_run
 
 EVERY_CHECKPOINT = "rlwatch/q/greedy"
@@ -16,11 +17,15 @@ EVERY_CHECKPOINT = "rlwatch/q/greedy"
 
 @dataclass(frozen=True)
 class Planned:
-    """A checkpoint. `logged`: the log has it. `needed`: it must be looked at, if only for the drift of the next one."""
+    """A checkpoint. `logged`: the log has it. `needed`: it must be looked at, if only for the drift of the next one.
+
+    `actions`: it gets the maps of every action.
+    """
 
     saved: Checkpoint
     logged: bool
     needed: bool
+    actions: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,16 +36,17 @@ class Log:
     steps: frozenset[int]
     scales: Mapping[str, float] = field(default_factory=dict)
 
-    def plan(self, saved_ones: Iterable[Checkpoint]) -> Iterator[Planned]:
-        """Each checkpoint with what is to be done about it.
+    def plan(self, saved_ones: Iterable[Checkpoint], full: int) -> Iterator[Planned]:
+        """Each checkpoint with what is to be done about it; `full`, as of `is_sparse`, of those with all actions' maps.
 
         Raises: ValueError when the log's newest checkpoint is another file than the one of the same step here.
         """
-        for one, following in pairwise(chain(saved_ones, [None])):
+        for index, (one, following) in enumerate(pairwise(chain(saved_ones, [None]))):
             assert one is not None  # noqa: S101 - only the last one is
             self._check_file(one)
             logged = one.step in self.steps
-            yield Planned(one, logged, not logged or (following is not None and following.step not in self.steps))
+            needed = not logged or (following is not None and following.step not in self.steps)
+            yield Planned(one, logged, needed, not logged and (following is None or is_sparse(index, full)))
 
     def check(self, probe: str, method: object) -> None:
         """Raises: ValueError when the log is of another probe or method."""

@@ -1,10 +1,10 @@
-"""When a checkpoint is due, so that the monitor keeps to its part of the wall clock."""
+"""When a checkpoint is due, so that the monitor keeps to its part of the wall clock, and its log within bounds."""
 
 import math
 import numbers
 import operator
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import SupportsFloat, SupportsIndex
 
@@ -20,22 +20,22 @@ class Schedule:
     in advance and the others stand at equal distances. Where it is not, and beyond it, a checkpoint is due when the
     time spent and the next one's price fit the budget of the time gone by. `every`: a fixed distance in steps instead.
     `shortest`: no two checkpoints stand closer than this part of the training. `rest`: the part of the budget that
-    costly measures may take between the first and the last checkpoint, which always get them.
+    each costly part may take between the first and the last checkpoint, which always get them.
     """
 
     budget: float = 0.01
     total_steps: int | None = None
     every: int | None = None
     shortest: float = 0.02
-    rest: float = 0.5
+    rest: Mapping[str, float] = field(default_factory=lambda: {"validity": 0.4, "actions": 0.1})
     clock: Callable[[], float] = time.monotonic
     spent: float = 0.0
     _began: float = field(init=False)
     last_step: float = -math.inf
     _first_step: int | None = None
     _price: float = 0.0
-    _costly_spent: float = 0.0
-    _costly_price: float = 0.0
+    _spent_on: dict[str, float] = field(default_factory=dict)
+    _prices: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("budget", "total_steps", "every"):
@@ -73,16 +73,24 @@ class Schedule:
         if recurring:
             self._price = seconds
 
-    def pay_costly(self, seconds: float) -> None:
-        """Book what the costly measures of a checkpoint took; 0 where it got none."""
-        self.spent += seconds
-        self._costly_spent += seconds
-        self._costly_price = seconds or self._costly_price
+    def pay_costly(self, parts: Mapping[str, float]) -> None:
+        """Book the seconds that the costly parts of a checkpoint took, by name; those that it did not get are left out.
 
-    def room(self) -> bool:
-        """Whether costly measures fit in now, and again at the last checkpoint."""
-        wanted = self._costly_spent + 2 * self._costly_price
-        return wanted <= self.rest * self.budget * self.age
+        What a part took last is taken for its price.
+        """
+        self.spent += sum(parts.values())
+        self._prices |= parts
+        self._spent_on |= {part: self._spent_on.get(part, 0.0) + seconds for part, seconds in parts.items()}
+
+    def room(self, part: str) -> bool:
+        """Whether a costly part fits in now, and again at the last checkpoint."""
+        wanted = self._spent_on.get(part, 0.0) + 2 * self._prices.get(part, 0.0)
+        return wanted <= self.rest[part] * self.budget * self.age
+
+    @property
+    def _last_price(self) -> float:
+        """Seconds of the costly parts of the last checkpoint."""
+        return sum(self._prices.values(), 0.0)
 
     def due(self, step: int) -> bool:
         """Whether a checkpoint should be made at this step; the first one's is that no log has yet (`last_step`)."""
@@ -92,7 +100,8 @@ class Schedule:
         if self.every is not None:
             return gone >= self.every
         if self.total_steps is None or step > self.total_steps:
-            wanted = self.spent + self._price + self._costly_price * (1 + self.room())
+            costly = sum(price for part, price in self._prices.items() if self.room(part))
+            wanted = self.spent + self._price + costly + self._last_price
             return gone > 0 and wanted <= self.budget * self.age
         return gone >= max(self.shortest * self.total_steps, self._distance(step, self._first_step))
 
@@ -103,9 +112,21 @@ class Schedule:
         if left <= 0 or done <= 0:
             return float("inf")
         expected = self.age * (left + done) / done
-        left_over = self.budget * expected - self.spent - self._price - self._costly_price
+        left_over = self.budget * expected - self.spent - self._price - self._last_price
         affordable = left_over / max(self._price, 1e-9)
         return left / affordable if affordable > 0 else float("inf")
+
+
+def is_sparse(index: int, full: int) -> bool:
+    """Whether the checkpoint of this index gets a part that fills the log: each of the first `full`, then ever fewer.
+
+    Of n checkpoints about `full` · (1 + ln(n / full)) get it, and the gaps between them grow with n.
+    """
+
+    def count(below: int) -> float:
+        return float(below) if below <= full else full * (1 + math.log(below / full))
+
+    return math.floor(count(index + 1)) > math.floor(count(index))
 
 
 def whole_step(step: Step) -> int:

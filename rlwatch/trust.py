@@ -100,10 +100,13 @@ def validity(
     weights = _weights(ranked[:, 0], q_values.shape[1])
     scored = {target: (one.relevance.sum(axis=1), weights[target]) for target, one in maps.items()}
     beaten = gains(ask, chosen.frames, scored, chosen.starts, chosen.episode, generator, points=points, orders=orders)
-    alternatives = {
-        "action": replace(explain, actions=ranked[:, 1])(network, chosen.frames),
-        "agreement": replace(explain, method=other or _opinion(method), options={})(network, chosen.frames),
-    }
+    alternatives = {"action": replace(explain, actions=ranked[:, 1])(network, chosen.frames)}
+    try:
+        alternatives["agreement"] = replace(explain, method=other or _opinion(method), options={})(
+            network, chosen.frames
+        )
+    except NotImplementedError:  # this composite has no rule for what the network does
+        alternatives["agreement"] = {}
     checks = chain(
         _randomised(network, chosen, explain, maps, int(generator.integers(2**31)), stages),
         (one for check, changed in alternatives.items() for one in _alike(check, maps, changed)),
@@ -186,9 +189,8 @@ def _batches(frames: UInt8[np.ndarray, "copy stack y x"], device: torch.device, 
 
 
 def _q_values(network: Network, observations: Tensor) -> Float[np.ndarray, "copy action"]:
-    interception = Interception(observations, None)
-    with torch.inference_mode(mode=False), torch.no_grad(), interception:
-        outputs = network(interception.observations)
+    with torch.inference_mode(mode=False), torch.no_grad():
+        outputs = Interception(observations, None).ask(network)
     return numbers(next(iter(tensors_in(outputs))))
 
 
@@ -204,7 +206,8 @@ def _opinion(method: Any) -> str:
 
 def _alike(check: str, maps: Maps, changed: Maps) -> Iterator[Check]:
     for target, one in maps.items():
-        yield check, target, _mean(spearman(one.parts(), changed[target].parts()))
+        likeness = _mean(spearman(one.parts(), changed[target].parts())) if target in changed else math.nan
+        yield check, target, likeness
 
 
 def _randomised(

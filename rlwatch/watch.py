@@ -20,7 +20,8 @@ from rlwatch.attribution.inputs import Observe
 from rlwatch.examination import Examination, Network
 from rlwatch.logbook import Fault, Inline, Job, Logbook, Outcome, write
 from rlwatch.report import Finding, Report
-from rlwatch.schedule import Schedule, Step, whole_step
+from rlwatch.schedule import Schedule, Step, is_sparse, whole_step
+from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
 from rlwatch.tensorboard.events import check_folder
 from rlwatch.tensorboard.writer import RunWriter
 from rlwatch.unwrap import check_updates, is_first_rank, unwrapped
@@ -41,10 +42,11 @@ class Watch:
     a probe file, or a Probe. `logdir` or `writer`: where to log; an existing SummaryWriter is shared and never closed.
     `game`: the game that is trained on, checked against the probe's. `total_steps`: the training's length in agent
     steps, where it is known, so that checkpoints stand evenly. `budget`: part of the wall clock that the monitor may
-    use, `every`: a distance in steps instead. `observe`: from the probe's uint8 frames (probe, stack, y, x) to what the
-    network takes; found by trial if left out. `method` and its keywords `options`: as of `explain`. `purge_step`: the
-    step that a resumed training goes on from; the log before it is read, and findings go on. A SummaryWriter of
-    your own is to be told it, too.
+    use, `every`: a distance in steps instead. The first and the last checkpoint get everything, those between what is
+    costly (checks on the maps, maps of every action) where the budget has room. `observe`: from the probe's uint8
+    frames (probe, stack, y, x) to what the network takes; found by trial if left out. `method` and its keywords
+    `options`: as of `explain`. `purge_step`: the step that a resumed training goes on from; the log before it is read,
+    and findings go on. A SummaryWriter of your own is to be told it, too.
 
     `where`: "inline" makes each checkpoint here and now while the training waits, and a call returns its Report.
     "process" makes it in a process of its own while the training goes on: a call hands over the weights, in
@@ -84,6 +86,7 @@ class Watch:
         settings = {"probe": probe, "method": method, "options": options or {}, "observe": observe, "seed": seed}
         with untouched_generators():
             examination = Examination(self._network, **settings)
+        self._full = ACTIONS_LOGGED // examination.action_count
         if self._logs:
             log_settings = {
                 "logdir": None if logdir is None else Path(logdir),
@@ -95,6 +98,7 @@ class Watch:
         self._told, self._returns = -math.inf, math.nan
         self._last: Report | None = None
         self._closed, self._patience = False, PATIENCE
+        self._made = 0
 
     def __call__(self, step: Step) -> Report | None:
         """The checkpoint's Report where one was due at this agent step, else None."""
@@ -154,11 +158,11 @@ class Watch:
             return None
         self._settle()
         last = self._last
-        if last is not None and last.step >= number and last.validity:
+        if last is not None and last.step >= number and last.validity and last.all_actions:
             return None
         number = number if last is None else max(number, last.step)
         if self._place.free:
-            self._submit(number, judge=True)
+            self._submit(number, judge=True, actions=True)
         return self._settle()
 
     @property
@@ -246,11 +250,15 @@ class Watch:
     def _look(self, step: int) -> Report | None:
         """The newest Report that has come back, after this step's has been asked for if it is due."""
         if self._place.free and self._schedule.due(step):
-            self._submit(step, judge=self._last is None or self._schedule.room())
+            first = self._last is None
+            judge = first or self._schedule.room("validity")
+            actions = first or (self._schedule.room("actions") and is_sparse(self._made, self._full))
+            self._submit(step, judge=judge, actions=actions)
         return self._collect()
 
-    def _submit(self, step: int, *, judge: bool) -> None:
-        job = Job(step, self._returns, judge, self._schedule.spent, self._schedule.age)
+    def _submit(self, step: int, *, judge: bool, actions: bool) -> None:
+        spent, age = self._schedule.spent, self._schedule.age
+        job = Job(step, self._returns, judge=judge, actions=actions, spent=spent, age=age)
         try:
             with untouched_generators():
                 self._place.submit(job)
@@ -292,7 +300,9 @@ class Watch:
             except Exception as error:  # noqa: BLE001 - the monitor never harms the training
                 self._note(Fault(f"step {outcome.job.step:,}", f"{type(error).__name__}: {error}"))
         written = time.perf_counter() - began
-        self._schedule.pay(outcome.job.step, outcome.seconds - outcome.once - outcome.costly + written)
+        self._made += outcome.report is not None
+        costly = sum(outcome.costly.values())
+        self._schedule.pay(outcome.job.step, outcome.seconds - outcome.once - costly + written)
         self._schedule.pay(outcome.job.step, outcome.once, recurring=False)
         self._schedule.pay_costly(outcome.costly)
 

@@ -211,7 +211,7 @@ class _Desk:
             job=job,
             seconds=_seconds() - began,
             once=opening + outcome.once,
-            costly=outcome.costly / _cores(),
+            costly={part: seconds / _cores() for part, seconds in outcome.costly.items()},
         )
 
     def close(self) -> None:

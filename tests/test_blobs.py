@@ -3,6 +3,7 @@ import struct
 import time
 import zlib
 
+import ale_py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -199,6 +200,12 @@ def test_the_tab_gets_the_frames_of_the_clip_and_what_is_on_them(breakout, maps)
     assert all(some for frame in meta["boxes"] for some in frame.values())
     pooled = screen.pooled_rgb(breakout.screens, breakout.palette)
     assert np.array_equal(blobs.decode_frames(frames, meta), pooled[breakout.stack[shown]])
+
+
+def test_a_network_with_the_full_action_set_gets_the_names_of_the_emulator(breakout, maps):
+    full = Maps(np.zeros((len(breakout), 18)), maps.relevance)
+    words, _ = ClipMaker(breakout).blobs(full).probe
+    assert json.loads(words)["actions"] == [action.name for action in ale_py.Action]
 
 
 def test_the_tab_gets_the_relevance_of_the_clip_on_its_colour_scale(breakout, maps):

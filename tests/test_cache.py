@@ -37,3 +37,10 @@ def test_what_does_not_fit_at_all_is_handed_on_and_not_kept():
     assert cache.get("large", 0, making("large", 21)) == "large"
     assert cache.size == 10
     cache.get("small", 0, never)
+
+
+def test_a_peek_gives_what_is_kept_whatever_its_stamp_and_makes_nothing():
+    cache = Cache(100)
+    assert cache.peek("run") is None
+    cache.get("run", 1, making("first"))
+    assert cache.peek("run") == "first"

@@ -87,6 +87,6 @@ def test_the_colour_scale_of_a_run_grows_and_never_shrinks(probe):
 
 
 def test_clips_show_whole_segments_from_early_to_late(probe):
-    shown = ClipMaker(probe)._shown
+    shown = ClipMaker(probe).shown
     assert len(shown) == 48
     assert {0, 15} <= set(probe.segment[shown].tolist())

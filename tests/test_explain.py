@@ -131,12 +131,25 @@ def test_the_box_is_what_the_first_layer_sees_of_black_and_of_white(shift, scale
     close(as_tensors.relevance, own.relevance)
 
 
+COMPILED = {
+    "a network": torch.compile,
+    "its forward": lambda network: torch.compile(network).forward,
+    "a function": lambda network: torch.compile(lambda x: network(x) * 1),
+    "a part": lambda network: nn.Sequential(torch.compile(nn.Sequential(*list(network)[:5])), *list(network)[5:]),
+    "a network in place": lambda network: network.compile() or network,
+}
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch.compile's own
-def test_a_wrapped_compiled_network_is_explained_by_the_original():
-    network = build(Nature)
-    assert torch.equal(
-        explain(torch.compile(network), observations()).relevance, explain(network, observations()).relevance
-    )
+@pytest.mark.parametrize("compiled", COMPILED)
+def test_what_is_compiled_is_explained_by_the_original(compiled):
+    found = explain(COMPILED[compiled](build(Nature)), observations()).relevance
+    assert torch.equal(found, explain(build(Nature), observations()).relevance)
+
+
+def test_a_composite_without_a_rule_for_a_layer_is_refused():
+    with pytest.raises(TypeError, match=r"a rule for layer 0 \(convolution\), got None: return one"):
+        explain(build(Nature), observations(), lambda layer: None)  # noqa: ARG005
 
 
 REFUSALS = {
@@ -202,6 +215,28 @@ def test_relevance_that_is_not_finite_is_named():
 def test_bytes_for_a_network_of_floats_are_refused_with_the_remedy():
     with pytest.raises(TypeError, match=r"expected torch.float32, got torch.uint8.*/ 255"):
         explain(build(Nature).float(), (observations() * 255).to(torch.uint8))
+
+
+STANDARDISED = {
+    "standardised": lambda x: (x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True).clamp(min=1e-3),
+    "with the differences of its frames": lambda x: torch.cat([x[:, :2], x[:, 2:] - x[:, :2]], 1),
+}
+
+
+@pytest.mark.parametrize("prepared", STANDARDISED)
+def test_pixels_that_black_and_white_do_not_bound_are_refused_by_the_box_rule_only(prepared):
+    network, prepare = build(Nature), STANDARDISED[prepared]
+    with pytest.raises(ValueError, match=r"zB's box.*got \[-.*give low= and high="):
+        explain(lambda x: network(prepare(x)), observations())
+    explain(lambda x: network(prepare(x)), observations(), low=-20.0, high=20.0)
+    explain(lambda x: network(prepare(x)), observations(), "epsilon_plus")
+
+
+def test_the_box_of_an_inverted_picture_is_its_own():
+    network = build(Nature)
+    inverted = explain(lambda x: network(1 - x), observations())
+    told = explain(network, 1 - observations(), low=0.0, high=1.0)
+    torch.testing.assert_close(inverted.relevance, told.relevance)
 
 
 def test_signed_observations_need_their_box_told_for_the_box_rule_only():

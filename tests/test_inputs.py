@@ -50,11 +50,24 @@ def test_a_network_of_another_stack_is_refused_with_what_each_view_said():
         fit(Network(lambda x: x.float(), stack=3), FRAMES)
 
 
-def test_a_network_that_flattens_its_frames_first_is_refused():
-    with pytest.raises(ValueError, match=r"first layer saw \(28224,\)"):
-        fit(nn.Sequential(nn.Flatten(), nn.Linear(28224, 4)), FRAMES)
+def test_a_network_that_flattens_its_frames_first_fits():
+    assert fit(nn.Sequential(nn.Flatten(), nn.Linear(28224, 4)), FRAMES).name == "float in [0, 1], NCHW"
 
 
 def test_a_network_that_crops_its_frames_is_refused_with_the_shape_it_saw():
     with pytest.raises(ValueError, match=r"first layer saw \(4, 64, 64\)"):
         fit(Network(lambda x: x.float()[..., 10:74, 10:74], features=450), FRAMES)
+
+
+def test_a_network_that_reads_frames_one_by_one_fits():
+    encoder, head = nn.Conv2d(1, 2, 8, 4), nn.Linear(3200, 4)
+    assert fit(lambda x: head(encoder(x.reshape(-1, 1, 84, 84) / 255).reshape(2, -1)), FRAMES).name == "uint8, NCHW"
+
+
+def test_frames_that_are_cast_and_divided_by_nothing_are_told_of(caplog):
+    fit(Network(lambda x: x.float()), FRAMES)
+    assert "[0, 255]" in caplog.text
+    assert "observe=" in caplog.text
+    caplog.clear()
+    fit(Network(lambda x: x / 255), FRAMES)
+    assert not caplog.text

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from rlwatch.attribution import COMPOSITES, Composite, Epsilon, Gamma, ZBox, Zero, ZPlus, explain
 from tests.fixtures.networks import (
@@ -283,7 +284,6 @@ REFUSED = {
     "__rdiv__": lambda x, network: 1 / network(x),
     "pow": lambda x, network: network(x) ** 2,
     "bmm": lambda x, network: torch.bmm(network(x)[:, None], network(x)[:, :, None]).flatten(1),
-    "__setitem__": lambda x, network: (q := network(x)).__setitem__(0, 0) or q,
     "conv3d": lambda x, network: network(functional.conv3d(x[:, None], torch.ones(1, 1, 1, 1, 1).to(x))[:, 0]),
     "matmul with weights": lambda x, network: (hidden := part(network, 0, 5)(x)) @ hidden.T,
     "Tensor.item": lambda x, network: network(x) + network(x).mean().item(),
@@ -299,6 +299,81 @@ def test_an_operation_without_a_rule_is_named_and_refused(operation):
     network = build(Nature)
     with pytest.raises(NotImplementedError, match=f"{operation}.*gradient_x_input"):
         explain(lambda frames: REFUSED[operation](frames, network), observations())
+
+
+def raised_in_place(x, network):
+    q_values = network(x) * 1
+    q_values[:, 1:] += 0.5
+    return q_values
+
+
+def kept_in_a_buffer(x, network):
+    features = part(network, 0, 5)(x)
+    network.last.copy_(features)
+    return part(network, 5, 8)(network.last * 1)
+
+
+def rewritten(x, network):
+    features = part(network, 0, 5)(x) * 1
+    features[features < 0.1] = 0
+    return part(network, 5, 8)(features)
+
+
+def weighed(x, network):
+    atoms = torch.linspace(-1, 1, 4, dtype=x.dtype)
+    return torch.stack([part(network, 0, 7)(x).unflatten(1, (4, 4)) @ atoms for _ in range(1)], 0)[0]
+
+
+def divided_by_each_member(x, network):
+    return network(x / 2) + part(network, 0, 8)(x / 2)
+
+
+def checkpointed(x, network):
+    features = checkpoint(lambda pixels: (part(network, 0, 3)(pixels) * 1).relu(), x, use_reentrant=False)
+    return part(network, 4, 8)(features)
+
+
+def filled(x, network):
+    q_values = torch.zeros(len(x), ACTIONS, dtype=x.dtype)
+    q_values[:, 0] = network(x)[:, 2]
+    q_values[:, 1:] = network(x)[:, :2]
+    return q_values
+
+
+WRITTEN = {
+    "a slice that is written in place": raised_in_place,
+    "a buffer that the features are copied to": kept_in_a_buffer,
+    "a table that is filled column by column": filled,
+    "features written by their index": rewritten,
+    "a sum that is weighed by a vector": weighed,
+    "members that divide the frames each for itself": divided_by_each_member,
+    "blocks that torch.utils.checkpoint computes again": checkpointed,
+}
+
+
+@pytest.mark.parametrize("method", ["gradient_x_input", Composite(Zero(), Zero())])
+@pytest.mark.parametrize("written", WRITTEN)
+def test_what_is_written_differently_is_explained_alike(written, method):
+    asked, network = WRITTEN[written], build(Nature, bias=False)
+    network.register_buffer("last", torch.zeros(3, 32, dtype=torch.float64))
+    found = explain(lambda x: asked(x, network), observations(), method).relevance
+    assert not network.last.any()
+    half = 0.5 if asked is divided_by_each_member else 1  # of them the pixels are what the first layers read
+    close(found, plain_gradient_x_input(lambda x: asked(x / half, network), observations() * half))
+
+
+def test_a_row_of_a_buffer_that_the_features_are_written_to_is_refused_and_stays():
+    network = build(Nature)
+    network.register_buffer("rows", torch.zeros(2, 3, 32, dtype=torch.float64))
+
+    def ask(x):
+        row = network.rows[0]
+        row[:] = part(network, 0, 5)(x)
+        return part(network, 5, 8)(row * 1)
+
+    with pytest.raises(RuntimeError, match=r"view of its own state.*clone"):
+        explain(ask, observations(), "gradient_x_input")
+    assert not network.rows.any()
 
 
 class Halved(torch.autograd.Function):
@@ -353,15 +428,16 @@ def test_a_layer_that_reads_the_observations_through_the_same_pixels_twice_adds_
         )
 
 
+@pytest.mark.parametrize("first", ["rectified", "direct"])
 @pytest.mark.parametrize("method", [*COMPOSITES, Composite(Gamma(), Epsilon())])
-def test_outputs_that_are_read_before_and_behind_a_rectifier_propagate_both(method):
+def test_outputs_that_are_read_before_and_behind_a_rectifier_propagate_both(method, first):
     network, second = build(Nature), build(lambda: nn.Conv2d(6, 8, 3))
 
     def branching(frames, copied):
         hidden = network[0](frames)
-        other = hidden.clone() if copied else hidden
-        direct = second(other)
-        rectified = functional.relu(hidden.clone() if copied else hidden)
+        rectified = functional.relu(hidden.clone() if copied else hidden) if first == "rectified" else None
+        direct = second(hidden.clone() if copied else hidden)
+        rectified = functional.relu(hidden.clone() if copied else hidden) if rectified is None else rectified
         return part(network, 4, 8)(network[3](network[2](rectified)) + direct)
 
     expected = explain(lambda frames: branching(frames, copied=True), observations(), method).relevance

@@ -1,5 +1,6 @@
 import gzip
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -78,6 +79,16 @@ def test_maps_are_those_of_the_step(client):
     assert read[0].levels["greedy"].shape[1:] == (4, 84, 84)
     relevance = [np.abs(one.levels["greedy"]).sum() * one.scale["greedy"] for one in read]
     assert relevance[0] < relevance[1] < relevance[2]
+
+
+def test_the_maps_of_every_action_are_those_of_the_step_where_there_are_any(client):
+    told = {one["step"]: one["all_actions"] for one in checkpoints_of(client, "whole")}
+    assert told == {0: True, 10_000: False, 20_000: True, 30_000: True, 40_000: True}
+    read = blobs.decode_maps(get(client, "actions", run="whole", step="40000").data)
+    assert list(read.levels) == [f"action={action}" for action in range(4)]
+    assert read.levels["action=0"].shape[1:] == (4, 84, 84)
+    code, reason = refusal(get(client, "actions", run="whole", step="10000"))
+    assert (code, reason) == (404, "Not found: run 'whole' has no maps of every action at step 10000")
 
 
 def test_returns_are_the_trainers_and_those_that_the_monitor_was_told(client):
@@ -175,7 +186,7 @@ def test_a_watched_training_shows_up_with_the_maps_of_its_clips(shared, tmp_path
         place["writer"].close()
     client = served(slow(tmp_path))
     (checkpoint,) = checkpoints_of(client, "run")
-    assert checkpoint == blobs.rounded(report.as_json())
+    assert checkpoint == blobs.rounded(report.as_json()) | {"all_actions": True}
     maps = blobs.decode_maps(get(client, "maps", run="run", step="10").data)
     assert set(maps.levels) == {"greedy", "contrast"}
     with torch.no_grad():
@@ -184,3 +195,18 @@ def test_a_watched_training_shows_up_with_the_maps_of_its_clips(shared, tmp_path
     assert maps.levels["greedy"].any()
     assert json_of(client, "probe", run="run")["digest"] == scene.probe.digest
     assert json_of(client, "returns", run="run")["tags"] == {"returns": [[10, 7.0]]}
+
+
+def test_a_data_server_that_holds_an_answer_back_until_it_hears_more_is_asked_for_a_trifle(tmp_path, scene):
+    """TensorBoard's does, for 40 ms, while an acknowledgement is put off."""
+    write_run(tmp_path / "run", 1, scene=scene, phases=1)
+    provider, heard = slow(tmp_path), threading.Event()
+    read, metadata = provider.read_blob, provider.experiment_metadata
+
+    def held_back(*args, **kwargs):
+        assert heard.wait(5)
+        return read(*args, **kwargs)
+
+    provider.read_blob = held_back
+    provider.experiment_metadata = lambda *args, **kwargs: (heard.set(), metadata(*args, **kwargs))[1]
+    assert blobs.read_header(get(served(provider), "maps", run="run", step="0").data)["targets"] == list(TARGETS)

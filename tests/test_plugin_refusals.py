@@ -35,7 +35,8 @@ def test_damaged_records_are_refused(client):
     assert (answer["checkpoints"], answer["unreadable"]) == ([], 1)
     assert refusal(get(client, "probe", run="damaged"))[0] == 422
     assert refusal(get(client, "frames", run="damaged"))[0] == 422
-    assert refusal(get(client, "maps", run="damaged", step="5"))[0] == 422
+    for path in ("maps", "actions"):
+        assert refusal(get(client, path, run="damaged", step="5"))[0] == 422
 
 
 def shaped(*sizes):
@@ -56,7 +57,7 @@ BROKEN = {
 @pytest.mark.parametrize("mode", ["slow", "fast"])
 def test_no_tensor_whatever_brings_the_tab_down(mode, tmp_path):
     for name, tensor in BROKEN.items():
-        write_tensors(tmp_path / "runs" / name, {"report": tensor, "maps": tensor, "probe": tensor})
+        write_tensors(tmp_path / "runs" / name, dict.fromkeys(("report", "maps", "actions", "probe"), tensor))
     with contextlib.ExitStack() as stack:
         fine = (
             stack.enter_context(fast(tmp_path / "runs", tmp_path / "port"))
@@ -68,7 +69,8 @@ def test_no_tensor_whatever_brings_the_tab_down(mode, tmp_path):
         for name in BROKEN:
             for path in ("probe", "frames"):
                 assert refusal(get(asked, path, run=name))[0] in {404, 422}
-            assert refusal(get(asked, "maps", run=name, step="5"))[0] in {404, 422}
+            for path in ("maps", "actions"):
+                assert refusal(get(asked, path, run=name, step="5"))[0] in {404, 422}
             for path in ("checkpoints", "returns"):
                 assert get(asked, path, run=name).status_code in {200, 422}
 
@@ -86,16 +88,22 @@ def test_markup_in_names_and_records_stays_text(client):
 
 def test_what_another_plugin_wrote_under_our_tags_is_not_served(client):
     assert "foreign" not in {one["run"] for one in json_of(client, "runs")["runs"]}
-    for path, query in (("probe", {}), ("frames", {}), ("checkpoints", {}), ("maps", {"step": "5"})):
+    for path, query in (
+        ("probe", {}),
+        ("frames", {}),
+        ("checkpoints", {}),
+        ("maps", {"step": "5"}),
+        ("actions", {"step": "5"}),
+    ):
         assert refusal(get(client, path, run="foreign", **query))[0] == 404
 
 
 @pytest.mark.parametrize(
     "run", ["", "nothing", "../whole", "/etc/passwd", "outside", "whole\0", "%2e%2e", "ü" * 500, "old"]
 )
-@pytest.mark.parametrize("path", ["probe", "frames", "checkpoints", "maps"])
+@pytest.mark.parametrize("path", ["probe", "frames", "checkpoints", "maps", "actions"])
 def test_a_run_that_is_not_listed_has_nothing(client, path, run):
-    query = {"step": "0"} if path == "maps" else {}
+    query = {"step": "0"} if path in {"maps", "actions"} else {}
     assert refusal(get(client, path, run=run, **query))[0] == 404
 
 
@@ -107,6 +115,8 @@ def test_a_run_that_is_not_listed_has_nothing(client, path, run):
         "probe?run=whole&key=abc",
         "runs?run=whole",
         "maps?run=whole",
+        "actions?run=whole",
+        "actions?run=whole&step=-",
         "maps?run=whole&step=",
         "maps?run=whole&step=1e3",
         "maps?run=whole&step=0x1",

@@ -1,10 +1,11 @@
 """The budget, on a clock that the test turns."""
 
+import math
 from itertools import pairwise
 
 import pytest
 
-from rlwatch.schedule import Schedule
+from rlwatch.schedule import Schedule, is_sparse
 
 
 class Clock:
@@ -86,3 +87,10 @@ def test_beyond_the_length_that_was_told_the_budget_alone_rules():
     assert sum(step > 1000 for step in made) > 10
     assert max(late - early for early, late in pairwise(step for step in made if step > 1000)) < 1000
     assert schedule.fraction <= 0.0501
+
+
+def test_of_what_fills_the_log_the_gaps_grow_with_the_count_of_checkpoints():
+    kept = [index for index in range(4000) if is_sparse(index, 16)]
+    assert kept[:16] == list(range(16))
+    assert len(kept) == pytest.approx(16 * (1 + math.log(4000 / 16)), abs=2)
+    assert all(late - early <= late / 16 + 1 for early, late in pairwise(kept))

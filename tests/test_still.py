@@ -62,10 +62,14 @@ def test_the_file_holds_what_tensorboard_answers(report, logdir):
         assert data["returns"][run] == json.loads(answer(client, "returns", run=run))
         assert base64.b64decode(data["frames"][run]) == answer(client, "frames", run=run)
         every = {one["step"]: one for one in json.loads(answer(client, "checkpoints", run=run))["checkpoints"]}
+        kept = {str(one["step"]) for one in data["checkpoints"][run]["checkpoints"]}
         for one in data["checkpoints"][run]["checkpoints"]:
             assert one == every[one["step"]]
         for step, maps in data["maps"][run].items():
             assert base64.b64decode(maps) == answer(client, "maps", run=run, step=step)
+        assert data["actions"][run].keys() == {str(step) for step, one in every.items() if one["all_actions"]} & kept
+        for step, maps in data["actions"][run].items():
+            assert base64.b64decode(maps) == answer(client, "actions", run=run, step=step)
     assert data["runs"] == json.loads(answer(client, "runs"))
 
 

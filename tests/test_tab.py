@@ -102,6 +102,12 @@ def test_another_run_is_a_choice_away_a_real_one_too(tab, board):
     tab.open()
     tab.changes("#screen0", lambda: tab.choose("#run", "real"))
     tab.says("#told", "step 500 · return 5.0 · 2/2")
+    assert "grey: return (eval/return)" in tab.text(".timeline .note")
+    assert tab.js("return [...document.querySelector('#returns').options].map((one) => one.value)") == [
+        "eval/return",
+        "train/return",
+        "returns",
+    ]
     shown = {row.split()[0]: row for row in tab.texts("tbody tr")}
     for name, one in checkpoints(board, "real")[-1]["objects"].items():
         assert f"{100 * one['share']:.{int(one['share'] < 0.0995)}f} %" in shown[name]

@@ -5,7 +5,8 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from rlwatch.pictures import panel
-from tests.fixtures.browser import wait
+from rlwatch.tensorboard import blobs
+from tests.fixtures.browser import Tab, tensorboard, wait
 from tests.fixtures.tab import (
     FRAMES,
     LAST,
@@ -15,9 +16,11 @@ from tests.fixtures.tab import (
     answer,
     checkpoints,
     clip_screen,
+    complete_real,
     maps,
     picture,
     reds_and_blues,
+    write_real,
 )
 
 pytestmark = pytest.mark.real
@@ -27,9 +30,7 @@ def test_the_screen_has_the_pixels_of_the_clips(tab, board, scene):
     tab.open(frame=30, object="none such")
     drawn = picture(tab, "#screen0")
     found = maps(board, LAST)
-    summed = found.levels["greedy"][30].astype(int).sum(axis=0)
-    scaled = np.abs(summed) * 7 / found.top["greedy"]
-    levels = np.clip(np.sign(summed) * np.floor(scaled + 0.5), -7, 7).astype(np.int8)
+    levels = shown_levels(found, "greedy", 30)
     screens = scene.probe.rgb()[answer(board, "probe", run=MAIN)["indices"]]
     expected = clip_screen(screens[30], levels, (drawn.shape[1], drawn.shape[0]))
     assert (levels != 0).any()
@@ -133,17 +134,94 @@ def test_a_pixel_tells_its_relevance_and_its_object(tab, board):
     assert all(end in tab.text(".scale") for end in ends)
 
 
-def test_bars_show_all_q_values_and_a_click_asks_for_the_map_of_an_action(tab, board):
+def test_bars_show_all_q_values_and_the_greedy_action(tab, board):
     tab.open(frame=30)
     values, actions = maps(board, LAST).q_values[30], answer(board, "probe", run=MAIN)["actions"]
     shown = [line.splitlines() for line in tab.texts(".bar")]
     assert [name.removeprefix("▸ ") for name, _ in shown] == actions
-    assert [float(value) for _, value in shown] == pytest.approx(values, abs=0.006)
+    assert [float(value.replace("−", "-")) for _, value in shown] == pytest.approx(values, abs=0.006)
     assert [name.startswith("▸") for name, _ in shown] == [value == max(values) for value in values]
+
+
+def shown_levels(found, target, frame):
+    """The heat that a screen shows, of the maps that the server gave."""
+    summed = found.levels[target][frame].astype(int).sum(axis=0)
+    scaled = np.abs(summed) * 7 / found.top[target]
+    return np.clip(np.sign(summed) * np.floor(scaled + 0.5), -7, 7).astype(np.int8)
+
+
+def test_a_click_on_an_action_shows_the_pixels_of_its_map(tab, board, scene):
+    tab.open(frame=30, object="none such")
+    probe, actions = answer(board, "probe", run=MAIN), answer(board, "actions", run=MAIN, step=LAST)
+    screen, found = scene.probe.rgb()[probe["indices"]][30], blobs.decode_maps(actions)
+    greedy = tab.pixels("#screen0")
+    for action, name in enumerate(probe["actions"]):
+        tab.changes("#screen0", lambda name=name: tab.click(".bar", name))
+        tab.says(".title", f"what Q of {name} rests on")
+        drawn = picture(tab, "#screen0")
+        levels = shown_levels(found, f"action={action}", 30)
+        assert (levels != 0).any()
+        expected = clip_screen(screen, levels, (drawn.shape[1], drawn.shape[0]))
+        assert (drawn == expected).all(axis=2).mean() > 0.999
+        assert [one.text.split()[-2] for one in tab.all(".bar[aria-pressed=true]")] == [name]
+    assert tab.text(".scale").count(f"{found.scale['action=0']:.2g}") == 2
+    tab.changes("#screen0", lambda: tab.click(".targets button", "value"))
+    assert tab.pixels("#screen0") == greedy
+    assert not tab.all(".bar[aria-pressed=true]")
+
+
+def test_where_no_maps_of_actions_were_logged_the_tab_says_so_and_leads_to_the_nearest(tab, board):
+    assert [one["all_actions"] for one in checkpoints(board)] == [True, False, True, True, True, True]
+    tab.open(frame=30, step=STEPS[1])
+    assert "click for its map" not in tab.text(".actions")
     tab.click(".bar", "FIRE")
-    tab.says(".message", "did not log a map of action=1; it logged greedy and contrast")
+    told = tab.says(".message", "No map of Q of FIRE at step 10,000: every action's map is logged where the budget")
+    assert told.endswith("Go to step 0")
+    tab.click(".message button")
+    tab.says("#told", "step 0 ")
+    wait(lambda: not tab.text(".message"))
+    tab.says(".title", "what Q of FIRE rests on")
+    tab.keys(Keys.ARROW_UP)
+    tab.says(".message", "No map of Q of FIRE")
     tab.click(".bar", "FIRE")
     wait(lambda: not tab.text(".message"))
+    tab.says(".title", "what the value of the best action rests on")
+
+
+def test_a_run_without_maps_of_actions_says_what_it_has(tab):
+    tab.open(run="real", map="action=1")
+    tab.says(".message", "This run did not log a map of Q of FIRE; it logged greedy and contrast.")
+    tab.click(".bar", "FIRE")
+    wait(lambda: not tab.text(".message"))
+
+
+def test_eighteen_actions_fit_in_and_go_by_signs(browser, tmp_path, scene):
+    write_real(tmp_path / "runs" / "full", scene.probe, actions=18)
+    complete_real(tmp_path / "runs" / "full", scene.probe, actions=18)
+    with tensorboard(tmp_path / "runs", tmp_path / "log") as address:
+        wait(lambda: answer(address, "runs")["runs"] and checkpoints(address, "full")[-1]["all_actions"], 60)
+        tab = Tab(browser, address, tmp_path).open()
+        assert "".join(words.split()[0] for words in tab.texts(".bar")) == "○●↑→←↓↗↖↘↙↑●→●←●↓●↗●↖●↘●↙●"
+        assert len(tab.all(".bar.best")) == 1
+        tab.changes("#screen0", lambda: tab.click(".bar[data-action='17']"))
+        tab.says(".title", "what Q of DOWNLEFTFIRE rests on")
+        bottom = "return document.querySelector('.player').getBoundingClientRect().bottom"
+        assert tab.js(bottom) < 720
+        assert tab.faults() == []
+        browser.get("about:blank")
+
+
+def test_two_actions_stand_side_by_side(tab):
+    tab.open(frame=30, compare=True, step2=LAST)
+    tab.changes("#screen0", lambda: tab.click("[data-side='0'] .bar", "RIGHT"))
+    assert "RIGHT" in tab.text("[data-side='1'] .title")  # B follows A until it gets its own
+    tab.changes("#screen1", lambda: tab.click("[data-side='1'] .bar", "LEFT"))
+    assert "RIGHT" in tab.text("[data-side='0'] .title")
+    assert "LEFT" in tab.text("[data-side='1'] .title")
+    tab.changes("#screen1", lambda: tab.choose("#target2", "action=1"))
+    tab.says("[data-side='1'] .title", "Q of FIRE")
+    tab.changes("#screen1", lambda: tab.choose("#target2", "contrast"))
+    tab.says("[data-side='1'] .title", "choice")
 
 
 def test_two_checkpoints_stand_side_by_side_on_one_scale_and_move_in_step(tab):
@@ -158,7 +236,7 @@ def test_two_checkpoints_stand_side_by_side_on_one_scale_and_move_in_step(tab):
     tab.changes("#screen1", lambda: tab.slide("#step2", 3))
     tab.says("[data-side='1'] .title", f"step {STEPS[3]:,}")
     tab.changes("#screen1", lambda: tab.choose("#target2", "contrast"))
-    tab.says("[data-side='1'] .title", "why the best action")
+    tab.says("[data-side='1'] .title", "choice")
     tab.changes("#screen1", lambda: tab.choose("#run2", OTHER))
     tab.says("[data-side='1'] .title", OTHER)
     before = tab.pixels("#screen0")

@@ -12,7 +12,20 @@ from rlwatch.tensorboard.plugin.still import write_report
 from rlwatch.tensorboard.writer import RunWriter
 from tests.fixtures.browser import Tab, tensorboard, wait
 from tests.fixtures.synthetic_run import write_run
-from tests.fixtures.tab import FRAMES, HOSTILE, LAST, MAIN, OTHER, STEPS, answer, checkpoints, picture, reds_and_blues
+from tests.fixtures.tab import (
+    FRAMES,
+    HOSTILE,
+    LAST,
+    MAIN,
+    OTHER,
+    STEPS,
+    answer,
+    checkpoints,
+    complete_real,
+    picture,
+    reds_and_blues,
+    write_real,
+)
 
 pytestmark = pytest.mark.real
 
@@ -103,7 +116,7 @@ def test_an_address_that_makes_no_sense_opens_the_page_as_it_is(tab, nonsense):
 
 
 def test_a_name_with_markup_is_shown_and_not_obeyed(tab):
-    tab.open(run=HOSTILE, others=[MAIN], compare=True)
+    tab.open(run=HOSTILE, others=[MAIN], run2=MAIN, compare=True)
     tab.says(".title", HOSTILE)
     assert tab.browser.title == "rlwatch"
     assert not tab.all("main img")
@@ -140,6 +153,26 @@ def test_a_reload_of_tensorboard_brings_what_came_in_and_keeps_to_the_newest(tab
     assert "4/4" in tab.text("#told")
 
 
+def test_a_reload_brings_what_the_last_checkpoint_was_completed_with(browser, tmp_path, scene):
+    write_real(tmp_path / "runs" / "real", scene.probe)
+    with tensorboard(tmp_path / "runs", tmp_path / "log", "--reload_interval", "1") as address:
+        wait(lambda: answer(address, "runs")["runs"], 60)
+        tab = Tab(browser, address, tmp_path).enter()
+        tab.says("#told", "2/2")
+        assert "click for its map" not in tab.text(".actions")
+        complete_real(tmp_path / "runs" / "real", scene.probe)
+        wait(lambda: checkpoints(address, "real")[-1]["all_actions"], 30)
+        tab.leave()
+        tab.js("document.querySelector('app-header-reload button, button[aria-label*=eload]').click()")
+        tab.browser.switch_to.frame(tab.one("iframe"))
+        tab.says(".actions", "click for its map")
+        tab.changes("#screen0", lambda: tab.click(".bar", "LEFT"))
+        tab.says(".title", "what Q of LEFT rests on")
+        assert tab.faults() == []
+        tab.leave()
+        browser.get("about:blank")
+
+
 def test_a_folder_without_data_of_the_tab_says_how_to_begin_and_names_older_runs(browser, tmp_path):
     older = RunWriter(logdir=tmp_path / "runs" / "older")
     older.scalars(10, {"rlwatch/lift/greedy/ball": 2.0})
@@ -171,4 +204,9 @@ def test_a_report_file_shows_the_same_without_tensorboard(tab, logs, tmp_path):
     assert (tab.pixels("#screen0"), tab.text(".headline"), tab.texts("tbody tr")) == seen
     assert notes[0] in tab.text("#notices")
     tab.changes("#screen0", lambda: tab.slide("#step", 1))
+    assert sum(reds_and_blues(tab)) > 0
+    tab.changes("#screen0", lambda: tab.click(".bar", "FIRE"))
+    tab.says(".title", "what Q of FIRE rests on")
+    tab.click(".message button", "Go to step 0")
+    wait(lambda: not tab.text(".message"))
     assert sum(reds_and_blues(tab)) > 0

@@ -194,15 +194,27 @@ class Clock:
 def test_costly_measures_get_room_once_the_budget_holds_them_and_those_of_the_last_checkpoint():
     clock = Clock()
     schedule = Schedule(budget=0.01, clock=clock)
-    schedule.pay_costly(2.0)
-    clock.now = 1199.0
-    assert not schedule.room()
-    clock.now = 1201.0
-    assert schedule.room()
-    schedule.pay_costly(2.0)
-    schedule.pay_costly(0.0)
-    assert not schedule.room()
+    schedule.pay_costly({"validity": 2.0})
+    clock.now = 1499.0
+    assert not schedule.room("validity")
+    clock.now = 1501.0
+    assert schedule.room("validity")
+    schedule.pay_costly({"validity": 2.0})
+    schedule.pay_costly({})
+    assert not schedule.room("validity")
     assert schedule.spent == 4.0
+
+
+def test_every_costly_part_has_a_purse_of_its_own():
+    clock = Clock()
+    schedule = Schedule(budget=0.01, clock=clock)
+    clock.now = 801.0
+    schedule.pay_costly({"validity": 3.0, "actions": 0.1})
+    assert not schedule.room("validity")
+    assert schedule.room("actions")
+    schedule.pay_costly({"actions": 1.0})
+    assert not schedule.room("actions")
+    assert schedule.spent == 4.1
 
 
 @pytest.mark.parametrize("total_steps", [40_000, None])
@@ -213,10 +225,12 @@ def test_with_costly_measures_the_budget_still_holds_to_the_last_checkpoint(tota
     for step in range(40_001):
         clock.now += 0.01
         if schedule.due(step) or step == 40_000:
-            judged = made == 0 or step == 40_000 or schedule.room()
-            clock.now += 0.2 + judged
+            prices = {"validity": 1.0, "actions": 0.1}
+            paid = {part: prices[part] for part in prices if made == 0 or step == 40_000 or schedule.room(part)}
+            judged = "validity" in paid
+            clock.now += 0.2 + sum(paid.values())
             schedule.pay(step, 0.2)
-            schedule.pay_costly(float(judged))
+            schedule.pay_costly(paid)
             made, costly = made + 1, costly + judged
     assert schedule.fraction <= 0.03 * 1.02
     assert made > 15

@@ -1,6 +1,10 @@
-"""The many names of a game."""
+"""The many names of a game, and those of a joystick's actions."""
 
 import re
+
+_WAYS = ("UP", "RIGHT", "LEFT", "DOWN", "UPRIGHT", "UPLEFT", "DOWNRIGHT", "DOWNLEFT")
+ACTIONS = ("NOOP", "FIRE", *_WAYS, *(f"{way}FIRE" for way in _WAYS))
+"""The full set, in the emulator's order, for networks that do not keep to a game's own."""
 
 
 def plain(game: str) -> str:

@@ -37,7 +37,8 @@ def box_of(network: Callable[..., Any], observations: Tensor, low: Bound, high: 
     if extremes is None:
         return None
     black, white_input = torch.split(extremes, len(extremes) // 2)
-    box = _one(_corner(low, black)), _one(_corner(high, white_input))
+    lowest, highest = torch.minimum(black, white_input), torch.maximum(black, white_input)
+    box = _one(_corner(low, lowest)), _one(_corner(high, highest))
     if told:
         for part in torch.split(observations, CHUNK):
             _check(_first_input(network, part), box)
@@ -65,8 +66,8 @@ def _one(corner: Tensor) -> Tensor:
 
 def _first_input(network: Callable[..., Any], observations: Tensor) -> Tensor | None:
     interception = Interception(observations.view(observations.shape), None, stop=True)
-    with suppress(PixelsReached), interception:
-        network(interception.observations)
+    with suppress(PixelsReached):
+        interception.ask(network)
     return interception.pixels.explained
 
 

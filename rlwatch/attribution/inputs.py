@@ -1,5 +1,6 @@
 """How a network takes its observations: tried once, on the network as it stands."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -10,6 +11,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from rlwatch.attribution.lrp import Interception
+from rlwatch.attribution.passes import pictures
+
+log = logging.getLogger("rlwatch")
 
 Observe = Callable[[Tensor], Tensor]
 
@@ -39,8 +43,9 @@ VIEWS = tuple(
 def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe stack y x"]) -> View:
     """The view of uint8 frames that the network takes, found by trying each on a few of them.
 
-    A network that takes floats and divides by 255 itself gets floats in [0, 255]; one that does not gets [0, 1], since
-    most trainings scale outside. Where neither is what the training does, hand `observe=` to the caller instead.
+    A network that turns uint8 into floats itself gets uint8; if it does not divide by 255, a warning says so. One that
+    takes floats only and divides by 255 itself gets floats in [0, 255]; one that does not gets [0, 1], since most
+    trainings scale outside. Where neither is what the training does, hand `observe=` to the caller instead.
 
     Raises: ValueError when the network takes none of them, with what each attempt said.
     """
@@ -56,6 +61,11 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
         elif seen.shape[1:] != observations.shape[1:]:
             refusals.append(f"{view.name}: its first layer saw {tuple(seen.shape[1:])}")
         elif view.scale != 1 or seen.max() <= 1:
+            if view.scale is None and seen.max() > 1:
+                log.warning(
+                    "rlwatch: the network casts uint8 frames and divides them by nothing: it is asked about numbers in "
+                    "[0, 255]. If the training scales them, give observe=, such as lambda frames: frames.float() / 255"
+                )
             return view
     expected = " × ".join(str(size) for size in observations.shape[1:])
     raise ValueError(
@@ -68,6 +78,12 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
 def _first_input(network: Callable[[Tensor], Any], observations: Tensor) -> Tensor | None:
     """What the first convolution is given, in a pass that leaves no trace on the network."""
     interception = Interception(observations, None)
-    with torch.inference_mode(mode=False), torch.no_grad(), interception:
-        network(interception.observations)
-    return None if interception.pixels.explained is None else interception.pixels.explained.detach()
+    with torch.inference_mode(mode=False), torch.no_grad():
+        interception.ask(network)
+    pixels = interception.pixels.explained
+    if pixels is None:
+        return None
+    try:
+        return pictures(pixels.detach(), pixels.detach(), observations)
+    except ValueError:  # no picture of each observation: its shape says what it is
+        return pixels.detach()

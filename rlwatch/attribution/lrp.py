@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from rlwatch.attribution import operations, recurrent
 from rlwatch.attribution.layers import Layer
-from rlwatch.attribution.operations import in_place, name_of, replaced, tensors_in
+from rlwatch.attribution.operations import in_place, name_of, replaced, target_of, tensors_in
 from rlwatch.attribution.pixels import Pixels
 from rlwatch.attribution.propagation import Progress, Propagate, Rectify, descends
 from rlwatch.attribution.rules import Rule, Zero
@@ -29,15 +29,17 @@ from rlwatch.attribution.signals import (
     BoxOf,
     Call,
     Mark,
+    Refusal,
     Role,
     channel_bias,
     constant,
     full_precision,
     padded,
     padded_box,
-    refusal,
+    recorded,
 )
 from rlwatch.attribution.treatment import Treatment, affine, batch_norm_factors, treatment
+from rlwatch.attribution.untouched import untouched
 
 RuleOf = Callable[[Layer], Rule]
 
@@ -92,15 +94,30 @@ class Interception(TorchFunctionMode):
             self._meet(tensor)
         roles = [self.role(tensor) for tensor in given]
         signals = len(roles) - roles.count(Role.PLAIN)
-        if name in operations.LINEAR_MAPS and (signals == 1 or (signals and self._rule_of is not None)):
-            if signals > 1:
-                raise refusal(f"{name} with weights that depend on the observations")
+        if name in operations.LINEAR_MAPS and signals and self._is_layer(name, args, kwargs, signals):
             return self._linear_map(name, args, kwargs)
         if name in operations.FRESH:
             return self._aside(func, name, args, kwargs, Role.PLAIN)
         if Role.CARRYING in roles or not self.pixels.stand_ins.keys().isdisjoint(map(id, given)):
             return self._carry(func, name, args, kwargs)
         return self._aside(func, name, args, kwargs, Role.OBSERVED if Role.OBSERVED in roles else Role.PLAIN)
+
+    def _is_layer(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], signals: int) -> bool:
+        """True if a product has a rule of its own; else it is differentiated, as far as that is right.
+
+        Raises: NotImplementedError: it is a product of two signals.
+        """
+        exact = self._rule_of is None
+        if signals > 1 and not exact:
+            raise Refusal(f"{name} with weights that depend on the observations")
+        weights_first = name not in {"conv2d", "linear", "addmm"} and self.role(args[0]) is Role.PLAIN
+        axes = operations.weights_of(name, args, kwargs).ndim
+        return signals == 1 and axes != 1 and not (exact and (weights_first or axes != operations.WEIGHTS[name]))
+
+    def ask(self, network: Callable[..., Any]) -> Any:
+        """What the network returns for the observations; nothing of it changes."""
+        with untouched(network), self:
+            return network(self.observations)
 
     def mark(self, tensor: Tensor) -> Mark | None:
         """What this pass knows about `tensor`; None for one that is older."""
@@ -116,7 +133,8 @@ class Interception(TorchFunctionMode):
         if mark is None:
             self._sandbox.meet(tensor)
         if tensor.grad_fn is not (mark and mark.node) and descends(tensor, self.progress):
-            raise refusal("a torch.autograd.Function or scripted code")
+            unseen = "a torch.autograd.Function or scripted code"
+            raise Refusal(unseen if tensor._base is None else "an in-place operation on another part of a tensor")  # noqa: SLF001
 
     def role(self, tensor: Tensor) -> Role:
         """The role of `tensor`; what the pass has not made is plain."""
@@ -149,11 +167,11 @@ class Interception(TorchFunctionMode):
     ) -> Any:
         """An operation that carries no relevance."""
         if role is Role.OBSERVED and name in operations.UNKNOWN_LAYERS:
-            raise refusal(f"{name}, which is the first layer: rlwatch explains the input of a conv2d or linear layer")
+            raise Refusal(f"{name}, which is the first layer: rlwatch explains the input of a conv2d or linear layer")
         if name.endswith("__set__") and self.mark(args[0]) is None:
             return self._sandbox.assign(name)
         if in_place(name, kwargs):
-            target: Tensor = kwargs.get("out", args[0] if args else next(iter(kwargs.values())))
+            target = target_of(args, kwargs)
             born = self.mark(target) is not None
             self._mark(self._sandbox.write(func, target, args, kwargs, born=born), role)
             return target
@@ -184,12 +202,17 @@ class Interception(TorchFunctionMode):
         if stand_in:
             layer.valued = self._valued and not rule.pixels
             inputs = stand_in.ruled if rule.pixels or layer.valued else stand_in.direct
-        with torch.enable_grad():
+        with recorded():
             source = padded(inputs, padding)
         return self._outputs(layer, rule, source)
 
     def _rule(self, layer: Layer) -> Rule:
         rule: Rule = Zero() if self._rule_of is None else self._rule_of(layer)
+        if not isinstance(rule, Rule):
+            raise TypeError(
+                f"expected of the composite a rule for layer {layer.index} ({layer.kind}), got {rule!r}: return one "
+                "for every layer, such as Epsilon()"
+            )
         if rule.pixels and not layer.first:
             raise ValueError(
                 f"{type(rule).__name__} gives relevance to inputs of 0 and is for the layer that sees the pixels, "
@@ -201,41 +224,46 @@ class Interception(TorchFunctionMode):
         handed = [layer.outputs]
         layer.versions = layer.inputs._version, 0  # noqa: SLF001  (how autograd knows them, too)
         layer.replace_outputs(layer.outputs.detach())
-        with torch.enable_grad():
+        with recorded():
             outputs: Tensor = Propagate.apply(source, handed, layer, rule, self.progress)  # type: ignore[no-untyped-call]
         self._mark(outputs, Role.CARRYING, call=Call(layer, rule, source))
         return outputs
 
-    def _current(self, tensor: Tensor) -> Tensor:
-        """What stands in for `tensor` in an operation that carries relevance."""
-        tensor = self._sandbox.current(tensor)
+    def _current(self, tensor: Tensor, target: Tensor | None) -> Tensor:
+        """What stands in for `tensor` in an operation that carries relevance, and writes it into `target`."""
+        written, tensor = tensor is target, self._sandbox.current(tensor)
         stand_in = self.pixels.of(tensor)
         if stand_in is not None:
             return stand_in.direct
         if self.role(tensor) is Role.OBSERVED and tensor.is_floating_point():
-            raise refusal("an operation that reads the observations by another way than the first layer")
-        return tensor if self.role(tensor) is Role.CARRYING else constant(tensor)
+            raise Refusal("an operation that reads the observations by another way than the first layer")
+        return tensor if self.role(tensor) is Role.CARRYING or written else constant(tensor)
 
     def _carry(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An operation on something that carries relevance."""
         if name in operations.GRADIENT_SWITCHES:
             return RemovableHandle(OrderedDict()) if name == "register_hook" else args[0]
-        args, kwargs = replaced(args, self._current), replaced(kwargs, self._current)
+        writes = in_place(name, kwargs)
+        target = target_of(args, kwargs) if writes else None
+        if target is not None:
+            self._sandbox.prepare(target, name, born=self.mark(target) is not None)
+        current = partial(self._current, target=target)
+        args, kwargs = replaced(args, current), replaced(kwargs, current)
         carriers = [tensor for tensor in tensors_in((args, kwargs)) if self.role(tensor) is Role.CARRYING]
         if name in operations.DROPOUTS | operations.IDENTITIES:
             return carriers[0]
-        writes = in_place(name, kwargs)
         layered = None if writes else self._layered(name, args, kwargs, carriers)
         if layered is not None:
             return layered
         function = self._treat(func, name, args, carriers, true_gradient=self._rule_of is None)
-        with torch.enable_grad():
+        with recorded():
             result = function(*args, **kwargs)
         if result is carriers[0] and not writes:
             return result
         if name not in operations.QUESTIONS:
             self._consume(carriers, name)
-        for tensor in tensors_in(result):
+        changed = _written(args, kwargs) if writes else []
+        for tensor in [*tensors_in(result), *changed]:
             self._mark(tensor, Role.CARRYING if tensor.requires_grad else Role.PLAIN)
         return result
 
@@ -245,7 +273,7 @@ class Interception(TorchFunctionMode):
             return self._batch_norm(carriers[0], *args[1:], **kwargs)
         if name in operations.CELLS and self._rule_of is not None and self._treat is treatment:
             self._consume(carriers, name)
-            with torch.enable_grad():
+            with recorded():
                 outputs = recurrent.unfolded(name, self._inner_layer, *args, **kwargs)
             self._mark(outputs, Role.CARRYING)
             return outputs
@@ -266,7 +294,7 @@ class Interception(TorchFunctionMode):
     def _rectified(self, values: Tensor, layer: Layer) -> Tensor:
         """A ReLU right behind a layer, whose results stand for the layer's outputs while it alone reads them."""
         self._consume([values], "relu")
-        with torch.enable_grad():
+        with recorded():
             outputs: Tensor = Rectify.apply(values, layer)  # type: ignore[no-untyped-call]
         if layer.rectified:
             layer.replace_outputs(outputs.detach())
@@ -293,7 +321,7 @@ class Interception(TorchFunctionMode):
         scale, shift = batch_norm_factors(values, *args, **kwargs)
         call = self._call(values)
         if self._rule_of is None or call is None or values.ndim not in {2, 4}:
-            with torch.enable_grad():
+            with recorded():
                 outputs = affine(values, scale, shift)
             self._mark(outputs, Role.CARRYING)
             return outputs
@@ -315,3 +343,9 @@ class Interception(TorchFunctionMode):
         """The call with other weights, bias and outputs."""
         layer = replace(call.layer, weight=weight, bias=bias, outputs=outputs, consumers=set(), made={})
         return self._outputs(layer, call.rule, call.source)
+
+
+def _written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """What an in-place operation has written to: its target, and what that is a view of."""
+    target = target_of(args, kwargs)
+    return [target] if target._base is None else [target, target._base]  # noqa: SLF001  (how autograd knows it, too)

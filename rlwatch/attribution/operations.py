@@ -19,8 +19,11 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-LINEAR_MAPS = frozenset({"conv2d", "linear", "matmul", "mm", "addmm"})
-"""Replaced by the rule that the composite gives them."""
+WEIGHTS = {"conv2d": 4, "linear": 2, "matmul": 2, "mm": 2, "addmm": 2}
+"""The axes of their weights."""
+
+LINEAR_MAPS = frozenset(WEIGHTS)
+"""Replaced by the rule that the composite gives them; but a product with a vector is a weighted sum."""
 
 PIECEWISE_LINEAR = _names(
     """relu relu_ leaky_relu leaky_relu_ prelu abs neg negative __neg__
@@ -30,7 +33,7 @@ PIECEWISE_LINEAR = _names(
     view view_as reshape reshape_as flatten unflatten ravel squeeze unsqueeze squeeze_ unsqueeze_ permute transpose t
     swapaxes movedim moveaxis T__get__ mT__get__ expand expand_as repeat tile repeat_interleave contiguous clone
     cat concat concatenate stack hstack vstack split chunk unbind tensor_split narrow select __getitem__
-    index_select gather take_along_dim roll flip where masked_fill pad unfold
+    index_select gather take_along_dim roll flip where masked_fill masked_fill_ copy_ __setitem__ pad unfold
     broadcast_tensors broadcast_to nan_to_num
     pixel_shuffle pixel_unshuffle channel_shuffle interpolate
     to type type_as float double half bfloat16 cpu cuda"""
@@ -93,6 +96,12 @@ UNKNOWN_LAYERS = _names("""conv1d conv3d conv_transpose1d conv_transpose2d conv_
 LEAVING = frozenset({"numpy", "tolist", "item", "__array__", "__float__", "__int__", "__bool__", "__iter__"})
 """They take a number out of the network, where nothing can follow it."""
 
+SINGLE = frozenset({"item", "tolist", "__float__", "__int__", "__bool__"})
+"""Those of them that training differentiates around, too."""
+
+WEIGHTED_SUMS = frozenset({"mv", "dot"})
+"""Linear as long as one factor is constant, like SCALINGS followed by a sum."""
+
 GRADIENT_SWITCHES = frozenset({"register_hook", "retain_grad", "requires_grad_", "requires_grad__set__"})
 """Training's business; ignored."""
 
@@ -124,6 +133,12 @@ def in_place(name: str, arguments: dict[str, Any]) -> bool:
     if name.endswith("__"):
         return name == "__setitem__" or (name.startswith("__i") and name not in {"__iter__", "__int__", "__invert__"})
     return name.endswith("_") or bool(arguments.get("inplace")) or "out" in arguments
+
+
+def target_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """What a function that is `in_place` writes into."""
+    target: Tensor = kwargs.get("out", args[0] if args else next(iter(kwargs.values())))
+    return target
 
 
 def tensors_in(values: Any) -> list[Tensor]:
@@ -169,6 +184,14 @@ def linear_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lin
     if name == "linear":
         return _linear(*args, **kwargs)
     return _addmm(*args, **kwargs) if name == "addmm" else _matmul(*args, **kwargs)
+
+
+def weights_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The second factor of a call of one of LINEAR_MAPS."""
+    place = 2 if name == "addmm" else 1
+    named = (kwargs[key] for key in ("weight", "other", "mat2") if key in kwargs)
+    weights: Tensor = args[place] if len(args) > place else next(named)
+    return weights
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> LinearCall:  # noqa: A002  (torch's name)

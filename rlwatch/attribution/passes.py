@@ -13,7 +13,7 @@ from torch import Tensor
 from rlwatch.attribution.gradient import GradientMethod, gradient_x_input
 from rlwatch.attribution.lrp import Interception, RuleOf
 from rlwatch.attribution.operations import tensors_in
-from rlwatch.attribution.signals import BoxOf
+from rlwatch.attribution.signals import BoxOf, Refusal
 from rlwatch.attribution.targets import Target
 from rlwatch.attribution.treatment import Treatment, treatment
 
@@ -76,25 +76,32 @@ class Pass:
         return self.pixels.new_empty(len(self.observations), targets, *shape[1:])
 
     def picture(self, values: Tensor) -> Float[Tensor, "probe stack y x"]:
-        """Values of the pixels with the axes probe, stack, y, x, the last four of the observations.
-
-        Where the first layer reads rows these are the observations' axes; where it reads frames one by one, time and
-        stack become one axis.
+        """Values of the pixels as `pictures` orders them.
 
         Raises: ValueError: what the first layer reads is not one picture per observation.
         """
-        observed = self.observations
-        if values.ndim == PICTURE and len(values) == len(observed):
-            return values
-        if values.numel() == observed.numel() and _same_order(self.pixels.reshape(observed.shape), observed):
-            axes = observed.shape[1:]
-            shape = [-1, *axes[-2:]] if len(axes) >= PICTURE else [*[1] * (PICTURE - 1 - len(axes)), *axes]
-            return values.reshape(len(observed), *shape)
-        raise ValueError(
-            f"expected the first layer to read one picture per observation, got {tuple(values.shape)} from "
-            f"observations of shape {tuple(observed.shape)}: pass a function in which the first layer reads "
-            "(probe, stack, y, x)"
-        )
+        return pictures(values, self.pixels, self.observations)
+
+
+def pictures(values: Tensor, pixels: Tensor, observed: Tensor) -> Float[Tensor, "probe stack y x"]:
+    """Values of the pixels with the axes probe, stack, y, x, the last four of the observations.
+
+    Where the first layer reads rows these are the observations' axes; where it reads frames one by one, time and stack
+    become one axis.
+
+    Raises: ValueError: what the first layer reads is not one picture per observation.
+    """
+    if values.ndim == PICTURE and len(values) == len(observed):
+        return values
+    if values.numel() == observed.numel() and _same_order(pixels.reshape(observed.shape), observed):
+        axes = observed.shape[1:]
+        shape = [-1, *axes[-2:]] if len(axes) >= PICTURE else [*[1] * (PICTURE - 1 - len(axes)), *axes]
+        return values.reshape(len(observed), *shape)
+    raise ValueError(
+        f"expected the first layer to read one picture per observation, got {tuple(values.shape)} from "
+        f"observations of shape {tuple(observed.shape)}: pass a function in which the first layer reads "
+        "(probe, stack, y, x)"
+    )
 
 
 def run(
@@ -117,9 +124,17 @@ def run(
         observations. NotImplementedError: the network holds an operation for which LRP knows no rule.
     """
     interception = Interception(observations, rule_of, box, instead=instead, keep=keep, valued=valued, treat=treat)
-    with torch.enable_grad(), interception:
-        outputs = network(interception.observations)
-    q_values, pixels = _q_values(outputs, interception, len(observations))
+    try:
+        with torch.enable_grad():
+            outputs = interception.ask(network)
+        q_values, pixels = _q_values(outputs, interception, len(observations))
+    except Refusal as refused:
+        if rule_of is not None:
+            raise
+        raise NotImplementedError(
+            f"no gradient can be followed through {refused.what}, which lies between the pixels and Q: explain a "
+            "function that ends before it"
+        ) from None
     return Pass(observations, q_values, pixels, interception)
 
 

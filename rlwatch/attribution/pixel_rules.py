@@ -82,16 +82,16 @@ class ZBox:
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to the relevance of the inputs.
 
-        Raises: ValueError: the layer has no box.
+        Raises: ValueError: the layer has no box, or its inputs lie outside.
         """
         box = layer.box()
         if box is None:
             raise ValueError("zB needs the lowest and the highest input: expected low= and high=, got none")
         inputs, (low, high) = layer.inputs, box
+        _check_inside(inputs, low, high)
         total = (layer.outputs - layer.once("corner", lambda: _corner(layer, low, high))).clamp_(min=0)
         ratio = torch.div(layer.outputs, total.add_(self.epsilon), out=total)
         above = inputs - low if layer.once("raised", lambda: bool(low.any())) else inputs
-
         below = layer.once("below", lambda: low - high)
 
         def propagate(g: Tensor) -> Tensor:
@@ -106,3 +106,17 @@ def _corner(layer: Layer, low: Tensor, high: Tensor) -> Tensor:
     bias = layer.bias
     lowest = layer.forward(low, layer.positive, None if bias is None else bias.clamp(min=0))
     return lowest + layer.forward(high, layer.negative, None if bias is None else bias.clamp(max=0))
+
+
+def _check_inside(inputs: Tensor, low: Tensor, high: Tensor) -> None:
+    """Raises: ValueError: an input lies outside of the box by more than rounding."""
+    slack = 1e-4 * float((high - low).amax())
+    least, most = inputs.aminmax()
+    if least >= low.amax() - slack and most <= high.amin() + slack:
+        return
+    if ((inputs < low - slack) | (inputs > high + slack)).any():
+        raise ValueError(
+            f"the input of the first layer must lie in zB's box, between {low.amin().item():g} and "
+            f"{high.amax().item():g} as all-black and all-white observations have it, got [{least.item():g}, "
+            f"{most.item():g}]: give low= and high=, or another method, such as 'epsilon_plus'"
+        )

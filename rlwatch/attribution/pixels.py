@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from rlwatch.attribution.signals import Mark, constant, refusal
+from rlwatch.attribution.signals import Mark, Refusal, constant
 
 
 def unchanged(values: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ class StandIn:
 
 @dataclass
 class Pixels:
-    """The pixels of one pass, once its first layer has read them.
+    """The pixels of one pass, once its first layer has read them: `read` by the network, `explained` in their place.
 
     `instead` is what the network gets in their place; `stop=True` ends the pass at them. Gradients gather in their two
     stand-ins: `ruled` (relevance itself) and `direct` (relevance in gradient form).
@@ -38,6 +38,7 @@ class Pixels:
     direct: Tensor
     instead: Tensor | None = None
     stop: bool = False
+    read: Tensor | None = None
     explained: Tensor | None = None
     stand_ins: dict[int, StandIn] = field(default_factory=dict)
 
@@ -51,19 +52,15 @@ class Pixels:
         Raises: TypeError: they are no floating numbers, or others than the weights. NotImplementedError: there are
             explained pixels already. PixelsReached: the pass is to stop here.
         """
-        if self.explained is not None:
-            raise refusal("a second layer that reads the observations by another way than the first")
         _check_type(inputs, weight)
         pixels: Tensor = inputs
         padding: Callable[[Tensor], Tensor] = unchanged
         if mark is not None and mark.unpadded is not None and mark.padding is not None:
             pixels, padding = mark.unpadded, mark.padding
-        self.explained = constant(
-            pixels if self.instead is None else self.instead.to(pixels.dtype).reshape(pixels.shape)
-        )
-        if self.stop:
-            raise PixelsReached
-        self.ruled, self.direct = (self.explained.detach().requires_grad_() for _ in range(2))
+        if self.read is None:
+            self._begin(pixels)
+        elif not _equal(pixels, self.read):
+            raise Refusal("a second layer that reads the observations by another way than the first")
         self.stand_ins[id(pixels)] = StandIn(pixels, self.ruled, self.direct, unchanged)
         if pixels is inputs:
             return [self.ruled, self.direct]
@@ -71,6 +68,20 @@ class Pixels:
             ruled, direct = padding(self.ruled), padding(self.direct)
         self.stand_ins[id(inputs)] = StandIn(inputs, ruled, direct, padding)
         return [self.ruled, self.direct, ruled, direct]
+
+    def _begin(self, pixels: Tensor) -> None:
+        self.read = pixels
+        self.explained = constant(
+            pixels if self.instead is None else self.instead.to(pixels.dtype).reshape(pixels.shape)
+        )
+        if self.stop:
+            raise PixelsReached
+        self.ruled, self.direct = (self.explained.detach().requires_grad_() for _ in range(2))
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """True if two layers read the same pixels, each through a scaling of its own."""
+    return (one.shape, one.dtype) == (other.shape, other.dtype) and torch.equal(one, other)
 
 
 class PixelsReached(Exception):  # noqa: N818  (it ends a pass that has done its work; nothing is wrong)

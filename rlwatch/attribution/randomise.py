@@ -94,7 +94,8 @@ def _first_met(node: Any, wanted: dict[Any, nn.Module]) -> list[Any]:
 
 def _copied(network: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(network)
+        with torch.inference_mode(mode=False):
+            return copy.deepcopy(network)
     except Exception as error:
         raise TypeError(f"the network must be copyable to draw its weights anew, copying raised: {error}") from error
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlwatch.attribution.signals import refusal
+from rlwatch.attribution.signals import Refusal
 from rlwatch.attribution.treatment import pass_through
 
 Map = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -62,7 +62,7 @@ def unfolded(name: str, layer: Map, *args: object, **kwargs: object) -> tuple[Te
         inputs, hidden, *weights = args
         return gru_step(layer, inputs, (hidden,), _four(weights))[0]  # type: ignore[arg-type]
     if kwargs or isinstance(args[2], Tensor) or isinstance(args[3], (tuple, list)):
-        raise refusal(f"{name} of packed sequences")
+        raise Refusal(f"{name} of packed sequences")
     return _sequence(name, layer, *args)  # type: ignore[arg-type]
 
 
@@ -84,7 +84,7 @@ def _sequence(
     states: Sequence[Tensor] = [state] if isinstance(state, Tensor) else state
     directions, each = 1 + bidirectional, 2 + 2 * biased
     if len(weights) != layers * directions * each:
-        raise refusal(f"{name} with projections of its hidden state")
+        raise Refusal(f"{name} with projections of its hidden state")
     times = inputs.unbind(1 if batch_first else 0)
     ends: list[Sequence[Tensor]] = []
     for level in range(layers):
@@ -117,7 +117,7 @@ def _four(weights: Sequence[Tensor | None]) -> Weights:
 def _constant(weights: Weights) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     of_inputs, of_hidden, *biases = (None if one is None else one.detach() for one in weights)
     if of_inputs is None or of_hidden is None:
-        raise refusal("a recurrent cell without weights")
+        raise Refusal("a recurrent cell without weights")
     return of_inputs, of_hidden, biases[0], biases[1]
 
 

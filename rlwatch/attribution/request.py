@@ -22,6 +22,7 @@ from rlwatch.attribution.methods import METHODS, QUERYING, check_options, genera
 from rlwatch.attribution.passes import Network, run
 from rlwatch.attribution.signals import BoxOf
 from rlwatch.attribution.targets import Targets, each_of, streams_in, unknown
+from rlwatch.unwrap import unwrapped
 
 Observations = Tensor | npt.NDArray[np.generic]
 Method = str | RuleOf
@@ -90,7 +91,7 @@ def request(
     """
     rule_of, name = _rules(method)
     check_options(name, options)
-    network = getattr(network, "_orig_mod", network)
+    network = unwrapped(network)
     observed = _checked(network, observations, batch_size)
     box = cache(partial(box_of, network, observed, low, high))
     if low is not None or high is not None:

@@ -36,20 +36,29 @@ class Sandbox:
         """The private copy of `tensor` if it was written to, else itself."""
         return self._copies[id(tensor)][1] if id(tensor) in self._copies else tensor
 
+    def prepare(self, target: Tensor, name: str, *, born: bool) -> None:
+        """Has a private copy stand for what the function `name` writes into, unless it was `born` in this pass.
+
+        Raises: RuntimeError: the target is a view of something older than this pass.
+        """
+        if id(target) in self._copies:
+            return
+        if not born or target is self._observations:
+            self._copies[id(target)] = (target, target.detach().clone())
+        elif _storage(target) in self._foreign:
+            raise RuntimeError(
+                f"the network's {name} writes into a view of its own state or of the observations; explaining must "
+                "change neither: let the network write into a clone"
+            )
+
     def write(
         self, func: Callable[..., Any], target: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], *, born: bool
     ) -> Tensor:
         """What an in-place operation leaves in its target; `born`: the target was made in this pass.
 
-        Raises: RuntimeError: the target is a view of something older than this pass.
+        Raises: as `prepare` does.
         """
-        if (not born or target is self._observations) and id(target) not in self._copies:
-            self._copies[id(target)] = (target, target.detach().clone())
-        elif born and target is not self._observations and _storage(target) in self._foreign:
-            raise RuntimeError(
-                f"the network's {operations.name_of(func)} writes into a view of its own state or of the observations; "
-                "explaining must change neither: let the network write into a clone"
-            )
+        self.prepare(target, operations.name_of(func), born=born)
         self.run(func, operations.name_of(func), args, kwargs)
         return self.current(target)
 

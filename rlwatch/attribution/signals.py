@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -70,6 +70,24 @@ def full_precision(device: str) -> AbstractContextManager[Any]:
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
+@contextmanager
+def recorded() -> Iterator[None]:
+    """Autograd records, past hooks by which torch.utils.checkpoint would run a part of the network once more."""
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(_pack, _unpack):
+        yield
+
+
+def _pack(saved: Tensor) -> tuple[Tensor, int]:
+    return saved, saved._version  # noqa: SLF001  (how autograd knows it, too)
+
+
+def _unpack(packed: tuple[Tensor, int]) -> Tensor:
+    saved, version = packed
+    if saved._version != version:  # noqa: SLF001
+        raise RuntimeError("the network writes in place into what it has computed with: let it write into a clone")
+    return saved
+
+
 def channel_bias(layer: Layer, values: Tensor) -> Tensor | None:
     """`values` as a bias of `layer`, if adding them to its outputs is the same."""
     channels = len(layer.weight)
@@ -77,6 +95,9 @@ def channel_bias(layer: Layer, values: Tensor) -> Tensor | None:
     return values.flatten() if values.shape in (shape, (1, *shape)) else None
 
 
-def refusal(what: str) -> NotImplementedError:
-    """The error that names what no rule is known for."""
-    return NotImplementedError(f"LRP has no rule for {what}, which lies between the pixels and Q: {REMEDY}")
+class Refusal(NotImplementedError):  # noqa: N818  (it is one, with a part of its message apart)
+    """What lies between the pixels and Q and has no rule."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"LRP has no rule for {what}, which lies between the pixels and Q: {REMEDY}")
+        self.what = what

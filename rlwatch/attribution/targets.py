@@ -125,7 +125,7 @@ def target_named(name: str) -> Target:
 
     Raises: ValueError: there is none.
     """
-    match = re.fullmatch(r"action=(\d+)", name)
+    match = re.fullmatch(r"action=(\d+)", str(name))
     if match:
         return Target(action(int(match[1])))
     if name in TARGETS:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlwatch.attribution import operations
 from rlwatch.attribution.operations import in_place, name_of, tensors_in
-from rlwatch.attribution.signals import refusal
+from rlwatch.attribution.signals import Refusal
 
 Treatment = Callable[..., Callable[..., Any]]
 """From an operation and its arguments to what is run for it."""
@@ -24,8 +24,8 @@ def treatment(
 
     Raises: NotImplementedError: nothing is known about it.
     """
-    if name in operations.LEAVING:
-        raise refusal(f"Tensor.{name}, which takes numbers out of the network")
+    if name in operations.LEAVING and not (true_gradient and name in operations.SINGLE):
+        raise Refusal(f"Tensor.{name}, which takes numbers out of the network")
     if name in operations.PIECEWISE_LINEAR | operations.LINEARISED | operations.QUESTIONS:
         return operations.VIEWS.get(name, func)
     if true_gradient:
@@ -33,13 +33,14 @@ def treatment(
     if name.endswith("__get__"):
         return partial(without_signal, func)
     alone = len(carriers) == 1 and bool(args) and carriers[0] is args[0]
-    if name in operations.SCALINGS and len(carriers) == 1 and (alone or "div" not in name):
+    sums = name in operations.LINEAR_MAPS | operations.WEIGHTED_SUMS
+    if len(carriers) == 1 and (sums or (name in operations.SCALINGS and (alone or "div" not in name))):
         return func
     if alone and name in operations.ACTIVATIONS:
         return partial(pass_through, func)
     if alone and name in NORMALISATIONS:
         return NORMALISATIONS[name]
-    raise refusal("a product of two signals" if name in operations.SCALINGS else name)
+    raise Refusal("a product of two signals" if name in operations.SCALINGS else name)
 
 
 def through_layer_norm(
@@ -146,5 +147,5 @@ def without_signal(function: Callable[..., Any], *args: Any) -> Any:
     """
     result = function(*args)
     if any(tensor.is_floating_point() for tensor in tensors_in(result)):
-        raise refusal(f"Tensor.{name_of(function).removesuffix('__get__')}")
+        raise Refusal(f"Tensor.{name_of(function).removesuffix('__get__')}")
     return result

@@ -20,13 +20,17 @@ from rlwatch.pictures import heatmap
 ORDER = "stack y x time"
 PLUGIN = "rlwatch"
 """The name under which TensorBoard keeps these for the tab."""
-REPORT, MAPS, PROBE = "rlwatch/report", "rlwatch/maps", "rlwatch/probe"
+REPORT, MAPS, ACTIONS, PROBE = "rlwatch/report", "rlwatch/maps", "rlwatch/actions", "rlwatch/probe"
 SCHEMA = 1
 COLOURS = 256
 TOPS = (28, 14, 7)
 """Levels of each sign. A heatmap has 7; frames of a stack that are summed need four times as many to be as exact."""
 ROOM = 60 << 10
 """Bytes a target's maps may take; they get fewer levels where they would take more, down to those of a heatmap."""
+ACTION_TOPS, ACTION_ROOM = (14, 7), 16 << 10
+"""The same for each action, where every action gets its map: there are up to 18 of them."""
+ACTIONS_LOGGED = 256
+"""Maps of single actions after which the checkpoints that have them stand further and further apart."""
 _EFFORT = 6
 _DIGITS = 5
 
@@ -56,16 +60,20 @@ def encode_maps(
     relevance: Mapping[str, Float[ndarray, "time stack y x"]],
     scale: Mapping[str, float],
     q_values: Float[ndarray, "time action"],
+    *,
+    tops: Sequence[int] = TOPS,
+    room: int = ROOM,
 ) -> bytes:
     """The length of a header (uint32), the header in JSON, and per target the levels (stack, y, x, time), each by zlib.
 
-    `scale`: per target, the relevance per pixel at full colour, in Q units.
+    `scale`: per target, the relevance per pixel at full colour, in Q units. `tops`: how many levels of each sign there
+    may be; the first is taken that leaves a target's maps within `room` bytes, else the last.
 
     Raises: ValueError when relevance or Q-values hold NaN or infinity, or a scale is not positive.
     """
     if not np.isfinite(q_values).all():
         raise ValueError("q_values must be finite, got NaN or infinity: look for diverged weights")
-    packed = {name: _pack(one, scale[name]) for name, one in relevance.items()}
+    packed = {name: _pack(one, scale[name], tops, room) for name, one in relevance.items()}
     header = {
         "schema": SCHEMA,
         "targets": list(relevance),
@@ -216,12 +224,14 @@ def _indexed(codes: UInt32[ndarray, " pixel"]) -> tuple[UInt8[ndarray, "colour 3
     return kept.astype(np.uint8), nearest[ranks]
 
 
-def _pack(relevance: Float[ndarray, "time stack y x"], scale: float) -> tuple[int, bytes]:
+def _pack(
+    relevance: Float[ndarray, "time stack y x"], scale: float, tops: Sequence[int], room: int
+) -> tuple[int, bytes]:
     """The levels of each sign, and the levels; a pixel's levels stand one after the other, as zlib packs them best."""
-    for top in TOPS:
+    for top in tops:
         levels = heatmap.levels(relevance, scale, 2 * top + 1).transpose(1, 2, 3, 0)
         data = zlib.compress(levels.tobytes(), _EFFORT)
-        if len(data) <= ROOM:
+        if len(data) <= room:
             break
     return top, data
 

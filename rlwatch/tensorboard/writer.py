@@ -26,7 +26,7 @@ from torch.utils.tensorboard.summary import hparams as hyperparameters
 
 from rlwatch.report import Report
 from rlwatch.tensorboard import tags
-from rlwatch.tensorboard.blobs import MAPS, PLUGIN, PROBE, REPORT, Blobs, compact, rounded
+from rlwatch.tensorboard.blobs import ACTIONS, MAPS, PLUGIN, PROBE, REPORT, Blobs, compact, rounded
 from rlwatch.tensorboard.events import EventFile
 
 _TEN_PICTURES = "TensorBoard keeps ten checkpoints of a clip: start it with `--samples_per_plugin images=100` for more."
@@ -67,11 +67,11 @@ class RunWriter:
         self.flush()
 
     def completion(self, report: Report) -> None:
-        """Adds the checks on the maps of a checkpoint that is written already, and puts them on disk.
+        """Adds the costly parts of a checkpoint that is written already, and puts them on disk.
 
         Raises: OSError as `flush` does.
         """
-        known = "rlwatch/validity/", "rlwatch/cost/validity"
+        known = "rlwatch/validity/", "rlwatch/cost/validity", "rlwatch/cost/actions"
         self.scalars(report.step, {tag: value for tag, value in report.scalars().items() if tag.startswith(known)})
         self.findings(report.step, report.markdown())
         self.tab(report)
@@ -117,13 +117,18 @@ class RunWriter:
 
         A writer that resumes a run writes the probe again, at its own first step: a purge may have hidden the first.
         """
-        self._own(REPORT, report.step, [compact(rounded(report.as_json()))], DATA_CLASS_TENSOR)
+        record = report.as_json() | {"all_actions": report.all_actions}
+        self._own(REPORT, report.step, [compact(rounded(record))], DATA_CLASS_TENSOR)
         if blobs is None:
             return
         if PROBE not in self._described:
             self._described.add(PROBE)
             self._own(PROBE, report.step, blobs.probe, DATA_CLASS_BLOB_SEQUENCE)
         self._own(MAPS, report.step, [blobs.maps], DATA_CLASS_BLOB_SEQUENCE)
+
+    def actions(self, step: int, maps: bytes) -> None:
+        """Adds the maps of every action, which only the RLWATCH tab reads."""
+        self._own(ACTIONS, step, [maps], DATA_CLASS_BLOB_SEQUENCE)
 
     def layout(self, objects: Sequence[str], targets: Sequence[str] = ("greedy", "contrast")) -> None:
         """Adds the charts of the Custom Scalars tab, at most four lines in each."""

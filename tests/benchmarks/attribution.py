@@ -1,9 +1,9 @@
 """What every method costs beside stock gradient × input: `python -m tests.benchmarks.attribution [--json]`.
 
 One CPU thread, methods interleaved in one process, in another order each round; the ratio is the median of each
-round's ratio, of the time of a map. `all actions` are the maps of a quarter of the observations × 6 actions; integrated
-gradients and SmoothGrad count each of their 50 gradients, of an eighth of the observations. zennit and captum take part
-where they are installed.
+round's ratio, of the processor time of a map. `all actions` are the maps of a quarter of the observations × 6 actions;
+integrated gradients and SmoothGrad count each of their 50 gradients, of an eighth of the observations. zennit and
+captum take part where they are installed.
 """
 
 from __future__ import annotations
@@ -176,10 +176,10 @@ def measure(
     order = random.Random(0)  # noqa: S311  (who pays for the memory that another has freed is left to chance)
     for turn in range(rounds + 1):
         for name, (method, maps) in order.sample([*methods.items()], len(methods)):
-            started = time.perf_counter()
+            started = time.process_time()
             method(pixels)
             if turn:
-                seconds[name].append((time.perf_counter() - started) / maps)
+                seconds[name].append((time.process_time() - started) / maps)
         gc.collect()
     return {
         name: {

@@ -8,10 +8,12 @@ from importlib import import_module
 import pytest
 import ray
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlwatch import cluster
 from rlwatch.cli import main
 from rlwatch.offline import explain_checkpoints
+from rlwatch.tensorboard.blobs import ACTIONS
 from tests.fixtures.saved import save_checkpoints, small_probe, without_cost
 
 
@@ -34,11 +36,11 @@ def _two_processes():
 def killed_once(killed, victim):
     """A look whose process ends the first time that it comes to one of the checkpoints."""
 
-    def look(questions, path):
+    def look(questions, path, actions):
         if path == victim and not killed.exists():
             killed.write_text("")
             os.kill(os.getpid(), signal.SIGKILL)
-        return import_module("rlwatch.cluster")._look(questions, path)  # in that process it is the real one
+        return import_module("rlwatch.cluster")._look(questions, path, actions)  # in that process it is the real one
 
     return look
 
@@ -87,6 +89,18 @@ def test_a_log_is_gone_on_with_by_the_cluster(asked, tmp_path):
     settings, alone = asked
     list(explain_checkpoints(**(settings | {"paths": settings["paths"][:2]}), logdir=tmp_path))
     assert without_cost(explain_checkpoints(**settings, logdir=tmp_path, ray="local")) == alone[2:]
+
+
+@pytest.mark.usefixtures("_two_processes")
+def test_the_cluster_logs_the_same_maps_of_every_action(asked, tmp_path):
+    settings, _ = asked
+    logged = []
+    for place, address in ((tmp_path / "alone", None), (tmp_path / "cluster", "local")):
+        list(explain_checkpoints(**settings, logdir=place, ray=address))
+        events = EventAccumulator(str(place), size_guidance={"tensors": 0}).Reload().Tensors(ACTIONS)
+        logged.append([(event.step, event.tensor_proto.string_val[0]) for event in events])
+    assert len(logged[0]) == 6
+    assert logged[0] == logged[1]
 
 
 def test_the_program_starts_and_ends_a_cluster_of_its_own_and_prints_nothing_but_json(

@@ -19,6 +19,11 @@ class Cache:
         """Bytes that are kept."""
         return sum(size for _, _, size in self._kept.values())
 
+    def peek(self, key: Hashable) -> Any:
+        """The value of this key as it was made last, whatever its stamp; None where it is not kept."""
+        with self._lock:
+            return self._kept[key][1] if key in self._kept else None
+
     def get(self, key: Hashable, stamp: Hashable, make: Callable[[], tuple[Any, int]]) -> Any:
         """The value of this key and stamp; `make` returns it and its bytes where it is not kept."""
         with self._lock:

@@ -12,7 +12,7 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
 from werkzeug import Request, Response
 
-from rlwatch.tensorboard.blobs import PLUGIN, SCHEMA, compact
+from rlwatch.tensorboard.blobs import ACTIONS, MAPS, PLUGIN, SCHEMA, compact
 from rlwatch.tensorboard.plugin import page
 from rlwatch.tensorboard.plugin.store import Store
 
@@ -55,7 +55,8 @@ class Plugin(base_plugin.TBPlugin):
             "/frames": _app(self._frames, "run"),
             "/checkpoints": _app(self._checkpoints, "run", "since"),
             "/returns": _app(self._returns, "run"),
-            "/maps": _app(self._maps, "run", "step"),
+            "/maps": _app(partial(self._maps, MAPS), "run", "step"),
+            "/actions": _app(partial(self._maps, ACTIONS), "run", "step"),
             "/*": _app(_nothing),
         }
 
@@ -84,10 +85,10 @@ class Plugin(base_plugin.TBPlugin):
     def _returns(self, query: Query) -> Answer:
         return compact({"schema": SCHEMA, "tags": self._store.returns(*query.where)}), JSON
 
-    def _maps(self, query: Query) -> Answer:
+    def _maps(self, tag: str, query: Query) -> Answer:
         if query.number is None:
-            raise errors.InvalidArgumentError("maps need a step: maps?run=RUN&step=STEP")
-        return self._store.maps(*query.where, query.number), BYTES
+            raise errors.InvalidArgumentError("maps need a step: ?run=RUN&step=STEP")
+        return self._store.maps(*query.where, query.number, tag), BYTES
 
 
 def _file(name: str, query: Query) -> Answer:

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.data_provider import MultiplexerDataPr
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.context import RequestContext
 
-from rlwatch.tensorboard.blobs import PLUGIN, SCHEMA
+from rlwatch.tensorboard.blobs import ACTIONS, PLUGIN, SCHEMA
 from rlwatch.tensorboard.plugin import page
 from rlwatch.tensorboard.plugin.store import POINTS, Store
 
@@ -45,7 +45,7 @@ def write_report(folder: Path, out: Path, *, checkpoints: int = 60) -> list[str]
         "runs": {"schema": SCHEMA, "runs": [run | {"run": named[run["run"]]} for run in runs], "without": []},
         "thinned": "; ".join(notes) or None,
     }
-    for kind in ("probe", "frames", "checkpoints", "returns", "maps"):
+    for kind in ("probe", "frames", "checkpoints", "returns", "maps", "actions"):
         data[kind] = {named[run]: answers[kind] for run, (answers, _) in parts.items() if kind in answers}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page.single_file(f"rlwatch: {folder.resolve().name}", data), encoding="utf-8")
@@ -79,6 +79,7 @@ def _run(store: Store, run: str, checkpoints: int) -> tuple[dict[str, Any], list
         "checkpoints": json.loads(made.as_json(only=set(steps))),
         "returns": {"schema": SCHEMA, "tags": store.returns(*where)},
         "maps": maps,
+        "actions": {str(step): _text(data) for step in steps if (data := _had(store.maps, *where, step, ACTIONS))},
         **({"probe": json.loads(probe), "frames": _text(frames)} if probe and frames else {}),
     }
     return answers, list(_left_out(len(made.read), len(steps), len(maps), bool(probe)))

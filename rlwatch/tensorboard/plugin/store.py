@@ -7,8 +7,9 @@ import json
 import math
 import re
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from threading import Timer
 from typing import Any
 
 from tensorboard import errors
@@ -16,7 +17,7 @@ from tensorboard.context import RequestContext
 from tensorboard.data import provider
 
 from rlwatch.tensorboard import blobs
-from rlwatch.tensorboard.blobs import MAPS, PLUGIN, PROBE, REPORT, SCHEMA
+from rlwatch.tensorboard.blobs import ACTIONS, MAPS, PLUGIN, PROBE, REPORT, SCHEMA
 from rlwatch.tensorboard.plugin.cache import Cache
 
 ALL = 1 << 30
@@ -128,11 +129,14 @@ class Store:
         own = [(one.step, one.returns) for one in checkpoints if one.returns is not None]
         return curves | ({"returns": own} if own else {})
 
-    def maps(self, context: RequestContext, experiment: str, run: str, step: int) -> bytes:
-        """The relevance of one checkpoint."""
-        keys = self._keys(context, experiment, run, MAPS)
+    def maps(self, context: RequestContext, experiment: str, run: str, step: int, tag: str = MAPS) -> bytes:
+        """The relevance of one checkpoint; with the tag `ACTIONS` that of every action."""
+        keys = self.cache.peek(("keys", experiment, run, tag)) or {}
+        if step not in keys:  # a step's key stays the same: to ask for all of them costs a look at the data server
+            keys = self._keys(context, experiment, run, tag)
         if step not in keys:
-            raise errors.NotFoundError(f"run {run[:80]!r} has no maps at step {step}")
+            of_what = "of every action " if tag == ACTIONS else ""
+            raise errors.NotFoundError(f"run {run[:80]!r} has no maps {of_what}at step {step}")
         data = self._blob(context, keys[step], 0)
         try:
             blobs.read_header(data)
@@ -189,7 +193,7 @@ class Store:
         return kept
 
     def _blob(self, context: RequestContext, keys: Sequence[str], index: int) -> bytes:
-        with _guarded():
+        with _guarded(), _hastened(self.data, context):
             data = self.data.read_blob(context, blob_key=keys[index])
         if not isinstance(data, bytes):
             raise UnreadableError(f"expected bytes in the event file, got {type(data).__name__}: was it damaged?")
@@ -207,6 +211,28 @@ def _guarded() -> Iterator[None]:
         raise UnreadableError(f"the event file is damaged here ({type(error).__name__})") from error
 
 
+@contextmanager
+def _hastened(data: provider.DataProvider, context: RequestContext) -> Iterator[None]:
+    """Asks TensorBoard's data server for a trifle while it is slow to answer.
+
+    It holds back the end of an answer until what it sent before is acknowledged (Nagle's algorithm), and the system
+    puts that off by 40 ms, unless there is something to send that carries it.
+    """
+
+    def ask() -> None:
+        with suppress(Exception):
+            data.experiment_metadata(context, experiment_id="")
+
+    trifle = Timer(_PATIENCE, ask)
+    trifle.daemon = True
+    trifle.start()
+    try:
+        yield
+    finally:
+        trifle.cancel()
+
+
+_PATIENCE = 0.001
 _AROUND = 200
 """Bytes that Python needs around a kept text."""
 

@@ -43,15 +43,18 @@ function interpolated({ steps, values }, wanted) {
   });
 }
 
-// The tag of a run's returns that holds most; undefined where there is none.
-export function fullest(loaded) {
+// The tag of a run's returns that is drawn where none was chosen: an evaluation's, which is not blurred by exploration,
+// where it has some points, else the one that holds most; undefined where there is none.
+export function usual(loaded) {
   const found = Object.entries(loaded?.returns ?? {});
-  return found.reduce((best, one) => (best && best[1].length >= one[1].length ? best : one), undefined)?.[0];
+  const evaluated = found.filter(([tag, points]) => /\beval/i.test(tag) && points.length > 2);
+  const most = (best, one) => (best && best[1].length >= one[1].length ? best : one);
+  return (evaluated.length ? evaluated : found).reduce(most, undefined)?.[0];
 }
 
-// What the training logged of its returns, under `tag` or else the fullest one, or else what it told the monitor.
+// What the training logged of its returns, under `tag` or else the usual one, or else what it told the monitor.
 export function returnsOf(loaded, tag) {
-  const chosen = Object.hasOwn(loaded.returns, tag) ? tag : fullest(loaded);
+  const chosen = Object.hasOwn(loaded.returns, tag) ? tag : usual(loaded);
   const points = loaded.returns[chosen] ?? [];
   const [steps, values] = [points.map(([step]) => step), points.map(([, value]) => number(value))];
   if (points.length) return { tag: chosen, steps, values };

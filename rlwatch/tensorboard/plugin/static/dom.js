@@ -61,8 +61,13 @@ export function whole(number) {
 export function brief(number) {
   if (!isNumber(number)) return "–";
   const size = Math.abs(number);
-  if (size !== 0 && size < 0.1) return size < 0.001 ? number.toExponential(0) : number.toFixed(3);
-  return number.toFixed(size >= 100 ? 0 : size >= 1 ? 1 : 2);
+  const words = size !== 0 && size < 0.001 ? size.toExponential(0) : size.toFixed(digits(size));
+  return number < 0 ? `−${words}` : words;
+}
+
+function digits(size) {
+  if (size !== 0 && size < 0.1) return 3;
+  return size >= 100 ? 0 : size >= 1 ? 1 : 2;
 }
 
 export function percent(part) {

@@ -62,7 +62,7 @@ function text(context, words, x, y, colour, size, align = "left") {
 
 function drawFilmSide(context, { store, data, side, one, frame }) {
   const state = store.get();
-  const { run, target } = sideOf(state, side);
+  const { run } = sideOf(state, side);
   const { probe, frames } = data.loaded.get(run);
   const left = EDGE + side * (ZOOM * probe.width + EDGE);
   const screen = el("canvas", { width: ZOOM * probe.width, height: ZOOM * probe.height });
@@ -72,7 +72,7 @@ function drawFilmSide(context, { store, data, side, one, frame }) {
   context.drawImage(screen, left, HEADER);
   const returns = isNumber(one?.checkpoint?.returns) ? ` · return ${one.checkpoint.returns.toFixed(1)}` : "";
   text(context, `${probe.game} · step ${whole(one?.checkpoint?.step ?? 0)}${returns}`, left, 22, "#f4f5f7", 16);
-  text(context, `heat: ${state.map ? one?.target : wordsOf(target).explains}`, left, 42, "#9aa0ab", 12);
+  text(context, `heat: ${wordsOf(one?.target ?? "", probe.actions).explains}`, left, 42, "#9aa0ab", 12);
   drawFilmScale(context, left, HEADER + screen.height + 6, screen.width, one?.end);
 }
 

@@ -59,7 +59,8 @@ function checkbox(name, checked, onchange) {
 function targetPicker({ store, data }) {
   const box = el("span");
   store.on(["data", "run", "target"], (state) => {
-    const choices = targetsOf(data, state.run).map((one) => [one, wordsOf(one).button, wordsOf(one).title]);
+    const words = (one) => wordsOf(one, data.loaded.get(state.run)?.probe?.actions);
+    const choices = targetsOf(data, state.run).map((one) => [one, words(one).button, words(one).title]);
     const made = segmented("target", choices, (target) => store.set({ target, map: "" }));
     made.press(state.target);
     fill(box, made.element);

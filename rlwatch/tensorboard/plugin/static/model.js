@@ -68,15 +68,39 @@ export const MEASURES = {
   },
 };
 
-export function wordsOf(target) {
+// `actions`: the names of the actions, where a target may be `action=k`.
+export function wordsOf(target, actions = []) {
+  if (Object.hasOwn(TARGETS, target)) return TARGETS[target];
   const words = { button: target, title: `Target ${target}`, rests: `${target} rests on`, explains: target };
-  return Object.hasOwn(TARGETS, target) ? TARGETS[target] : { ...words, red: "speaks for", blue: "speaks against" };
+  if (actionOf(target) === null) return { ...words, red: "speaks for", blue: "speaks against" };
+  const value = `Q of ${actions[actionOf(target)] ?? target}`;
+  const told = { button: value, rests: `${value} rests on`, explains: `what ${value} rests on` };
+  return { ...words, ...told, red: "raises it", blue: "lowers it" };
+}
+
+// The number of the action that a target `action=k` is about, else null.
+export function actionOf(target) {
+  const [, number] = /^action=(\d{1,3})$/.exec(target) ?? [];
+  return number === undefined ? null : +number;
+}
+
+// The names of `count` actions: those of the probe, or numbers where a network has others.
+export function actionNames(probe, count) {
+  const names = probe?.actions ?? [];
+  return count === undefined || names.length === count ? names : Array.from({ length: count }, (_, i) => String(i));
 }
 
 export function sideOf(state, side) {
-  const first = { run: state.run, target: state.target, step: state.step };
-  if (side === 0) return first;
-  return { run: state.run2 || state.run, target: state.target2 || state.target, step: state.step2 ?? 0 };
+  const target = state.map || state.target;
+  if (side === 0) return { run: state.run, target, step: state.step };
+  return { run: state.run2 || state.run, target: state.target2 || target, step: state.step2 ?? 0 };
+}
+
+// The checkpoint with the maps of every action that is nearest to a step; null where the run has none.
+export function nearestWithActions(checkpoints, step) {
+  const far = (one) => Math.abs(one.step - step);
+  const nearer = (best, one) => (best && far(best) <= far(one) ? best : one);
+  return checkpoints.filter((one) => one.all_actions).reduce(nearer, null);
 }
 
 // The index of the checkpoint at or nearest before `step`; the newest for null, -1 where there is none.

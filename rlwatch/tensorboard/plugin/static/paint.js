@@ -221,6 +221,16 @@ function shape(context, x, y, colour, form) {
   if (form === "triangle") write(context, "!", x, y + 1, "center", "#16181d");
 }
 
+// The letters of two checkpoints, on the sides that look away from one another, but never on the axis of values.
+function paintLetters(context, { box, x }, chosen) {
+  if (chosen.length < 2) return;
+  const [first, last] = chosen[0] <= chosen[1] ? ["A", "B"] : ["B", "A"];
+  const [low, high] = [...chosen].sort((one, other) => one - other).map(x.at);
+  const left = Math.max(low - 9, box.left + 9);
+  write(context, first, left, box.bottom - 18, "center", INK);
+  write(context, last, Math.max(high + 9, left + 12), box.bottom - 18, "center", INK);
+}
+
 // The chosen checkpoints (a letter on each where there are two) and the step below the pointer.
 export function paintChosen(context, plot, width, height, { chosen, hovered }) {
   context.clearRect(0, 0, width, height);
@@ -230,9 +240,8 @@ export function paintChosen(context, plot, width, height, { chosen, hovered }) {
     rule(context, x.at(step), box.top, x.at(step), box.bottom, INK);
     context.fillStyle = INK;
     context.fillRect(x.at(step) - 5, box.bottom, 10, 4);
-    const aside = x.at(step) > (box.left + box.right) / 2 ? -9 : 9;
-    if (chosen.length > 1) write(context, "AB"[i], x.at(step) + aside, box.bottom - 8, "center", INK);
   });
+  paintLetters(context, plot, chosen);
   if (hovered === null) return;
   rule(context, x.at(hovered), box.top, x.at(hovered), box.bottom, "rgba(255,255,255,.4)");
   plot.lines.forEach((one) => {

@@ -2,10 +2,9 @@
 import { frameAmounts } from "./decode.js";
 import { button, el, flag, segmented, toggle } from "./dom.js";
 import { momentStrip } from "./moments.js";
-import { indexAt } from "./model.js";
+import { indexAt, sideOf } from "./model.js";
 import { secondSide } from "./second.js";
-import { playerSide } from "./side.js";
-import { loadMaps } from "./source.js";
+import { mapsWith, playerSide } from "./side.js";
 
 const SIGNS = [
   ["all", "all", "Relevance for and against"],
@@ -93,7 +92,7 @@ function prefetch({ data }, state) {
   const at = indexAt(checkpoints, state.step);
   [at - 1, at + 1]
     .filter((i) => checkpoints[i])
-    .forEach((i) => loadMaps(state.run, checkpoints[i].step).catch(() => null));
+    .forEach((i) => mapsWith(state.run, checkpoints[i], sideOf(state, 0).target).catch(() => null));
 }
 
 function playerControls({ store, data }, strip) {

@@ -1,8 +1,8 @@
 // What side B of the player shows: its run, its target and its checkpoint.
 import { el, offer, whole } from "./dom.js";
-import { checkpointAt, indexAt, sideOf, targetsOf, wordsOf } from "./model.js";
+import { actionOf, checkpointAt, indexAt, nearestWithActions, sideOf, targetsOf, wordsOf } from "./model.js";
 
-const WHAT_B_SHOWS = ["data", "run", "target", "compare", "run2", "target2", "step2"];
+const WHAT_B_SHOWS = ["data", "run", "target", "compare", "run2", "target2", "step2", "map"];
 
 export function secondSide({ store, data }) {
   const run = picker("run", (chosen) => store.set({ run2: chosen }));
@@ -18,12 +18,21 @@ export function secondSide({ store, data }) {
     const runs = data.runs.map((one) => one.run);
     element.hidden = !state.compare;
     offer(run, runs, side.run);
-    offer(target, targetsOf(data, side.run), side.target, (one) => wordsOf(one).button);
+    const { probe } = data.loaded.get(side.run) ?? {};
+    offer(target, offeredTargets(data, side), side.target, (one) => wordsOf(one, probe?.actions).button);
     slider.max = Math.max(0, checkpoints().length - 1);
     slider.value = indexAt(checkpoints(), side.step);
     told.textContent = `step ${whole(checkpointAt(data, side)?.step ?? 0)}`;
   });
   return element;
+}
+
+// The targets of its run, and the actions where their maps are logged or one is asked for.
+function offeredTargets(data, { run, target }) {
+  const { probe, checkpoints = [] } = data.loaded.get(run) ?? {};
+  const offersActions = actionOf(target) !== null || nearestWithActions(checkpoints, 0);
+  const actions = offersActions ? (probe?.actions ?? []).map((_, i) => `action=${i}`) : [];
+  return [...new Set([...targetsOf(data, run), ...actions])];
 }
 
 function picker(what, onchoose) {

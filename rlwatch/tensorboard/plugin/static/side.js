@@ -1,10 +1,20 @@
 // One side of the player: a checkpoint's heat on the screen, its four stacked frames, Q-values and colour scale.
 import { TOP, heatAt } from "./decode.js";
-import { el, fill, fitted, isNumber, percent, whole } from "./dom.js";
-import { checkpointAt, coloursOf, measuredAt, outlined, sideOf, wordsOf } from "./model.js";
+import { button, el, fill, fitted, isNumber, percent, whole } from "./dom.js";
+import {
+  actionNames,
+  actionOf,
+  checkpointAt,
+  coloursOf,
+  measuredAt,
+  nearestWithActions,
+  outlined,
+  sideOf,
+  wordsOf,
+} from "./model.js";
 import { actionBars } from "./actions.js";
 import { heatColour, objectsBelow, paintOutlines, paintScreen, screenOf } from "./screen.js";
-import { loadMaps } from "./source.js";
+import { loadActions, loadMaps } from "./source.js";
 
 export function playerSide({ store, data }, which) {
   const screen = el("canvas", { className: "screen", id: `screen${which}` });
@@ -12,7 +22,7 @@ export function playerSide({ store, data }, which) {
   const message = el("div", { className: "message", hidden: true });
   const reading = el("div", { className: "reading" });
   const stack = el("div", { className: "stack" });
-  const actions = actionBars(store);
+  const actions = actionBars((target) => store.set(chosenAction(store.get(), which, target)));
   const scale = colourScale();
   const aside = el("div", { className: "aside" }, stack, actions.element, scale.element);
   const element = el(
@@ -33,12 +43,12 @@ async function loadSide(view, store, data) {
   const state = store.get();
   const side = sideOf(state, view.which);
   const checkpoint = checkpointAt(data, side);
-  const target = state.map || side.target;
-  const wanted = JSON.stringify([side.run, checkpoint?.step, target]);
+  const { target } = side;
+  const wanted = JSON.stringify([side.run, checkpoint?.step, checkpoint?.all_actions, target]);
   if (wanted === view.wanted && view.shown) return drawSide(view, store, data);
   view.wanted = wanted;
   const shown = checkpoint
-    ? await fetched(side.run, checkpoint.step, target)
+    ? await fetched(side.run, checkpoint, target)
     : { problem: "no checkpoint has been written yet" };
   if (view.wanted !== wanted) return null;
   view.shown = { ...shown, run: side.run, checkpoint, target };
@@ -46,16 +56,31 @@ async function loadSide(view, store, data) {
   return view.shown;
 }
 
-async function fetched(run, step, target) {
+async function fetched(run, checkpoint, target) {
   try {
-    const maps = await loadMaps(run, step);
+    const maps = await mapsWith(run, checkpoint, target);
     const levels = await maps.levels(target);
-    const missing = `this run did not log a map of ${target}; it logged ${maps.targets.join(" and ")}`;
     const end = maps.scale[target];
-    return { maps, levels, own: end, end, unit: end / maps.top[target], problem: levels ? "" : missing };
+    return { maps, levels, own: end, end, unit: end / maps.top[target], problem: levels ? "" : "missing" };
   } catch (error) {
-    return { problem: `no maps of step ${whole(step)}: ${error.message}` };
+    return { problem: `no maps of step ${whole(checkpoint.step)}: ${error.message}` };
   }
+}
+
+// The maps of a checkpoint that have a target among them, if any have.
+export async function mapsWith(run, checkpoint, target) {
+  const asksElsewhere = actionOf(target) !== null && checkpoint.all_actions;
+  const actions = asksElsewhere ? loadActions(run, checkpoint.step) : null;
+  actions?.catch(() => null); // told where it is awaited
+  const maps = await loadMaps(run, checkpoint.step);
+  return maps.targets.includes(target) ? maps : ((await actions) ?? maps);
+}
+
+// What a click on an action's bar asks for: its map, or the target's again. Side B follows A until it gets its own.
+function chosenAction(state, which, target) {
+  const isShown = sideOf(state, which).target === target;
+  if (which === 0) return { map: isShown ? "" : target };
+  return { target2: isShown ? (state.target2 ? "" : state.target) : target };
 }
 
 function drawSide(view, store, data) {
@@ -63,25 +88,47 @@ function drawSide(view, store, data) {
   const { probe, frames, missing } = data.loaded.get(sideOf(state, view.which).run) ?? {};
   const problem =
     probe && frames ? view.shown?.problem : `nothing to play: ${missing?.probe ?? missing?.frames ?? "loading"}`;
-  Object.assign(view.message, { textContent: problem ?? "", hidden: !problem });
+  drawMessage(view, problem, store, data);
   if (!probe || !frames) return;
   const frame = Math.min(state.frame, probe.indices.length - 1);
-  drawTitle(view, state);
+  drawTitle(view, state, probe);
   drawMain(view, state, coloursOf(data, sideOf(state, view.which).run), { probe, frames, frame });
   drawStack(view, state, { probe, frames, frame });
-  view.actions.draw(probe, view.shown?.maps?.q_values?.[frame] ?? null, state.map);
-  view.scale.draw(view.shown?.end, wordsOf(view.shown?.target ?? state.target));
+  view.actions.draw(probe, view.shown, frame);
+  view.scale.draw(view.shown?.end, wordsOf(view.shown?.target ?? state.target, probe.actions));
 }
 
-function drawTitle(view, state) {
+// Why there is no heat, and the way to where there is some.
+function drawMessage({ message, shown, which }, problem, store, data) {
+  message.hidden = !problem;
+  if (!problem || problem !== "missing") return void (message.textContent = problem ?? "");
+  const { probe, checkpoints } = data.loaded.get(shown.run);
+  const { step } = shown.checkpoint;
+  const value = wordsOf(shown.target, actionNames(probe, shown.maps.q_values[0]?.length)).button;
+  const nearest = actionOf(shown.target) === null ? null : nearestWithActions(checkpoints, step);
+  const about = JSON.stringify([value, step, nearest?.step]);
+  if (message.dataset.about === about && message.firstChild) return null;
+  message.dataset.about = about;
+  if (!nearest)
+    return fill(message, `This run did not log a map of ${value}; it logged ${shown.maps.targets.join(" and ")}.`);
+  const go = () => store.set(which === 0 ? { step: nearest.step } : { step2: nearest.step });
+  return fill(
+    message,
+    `No map of ${value} at step ${whole(step)}: every action's map is logged where the budget allows. `,
+    button(`Go to step ${whole(nearest.step)}`, go, { className: "nearest" }),
+  );
+}
+
+function drawTitle(view, state, probe) {
   const { checkpoint, target, run } = view.shown ?? {};
   if (!checkpoint) return fill(view.title);
   const letter = state.compare ? el("b", { className: "letter", textContent: "AB"[view.which] }) : null;
   const returns = isNumber(checkpoint.returns) ? ` · return ${checkpoint.returns.toFixed(1)}` : "";
-  const heading = el("b", { textContent: `step ${whole(checkpoint.step)}${returns}` });
-  const explains = state.map ? `Q of ${target}` : wordsOf(target).explains;
-  const small = [state.compare ? run : "heat", explains, checkpoint.method].filter(Boolean).join(" · ");
-  view.title.title = small;
+  const heading = el("b", { textContent: `step ${whole(checkpoint.step)}${state.compare ? returns : ""}` });
+  const { button: brief, explains } = wordsOf(target, probe.actions);
+  const words = state.compare ? [brief, state.run2 && state.run2 !== state.run ? run : ""] : [explains];
+  const small = [...words, checkpoint.method].filter(Boolean).join(" · ");
+  view.title.title = [explains, run, checkpoint.method].filter(Boolean).join(" · ");
   return fill(view.title, letter, heading, el("small", { textContent: small }));
 }
 

@@ -75,35 +75,43 @@ export async function loadRun(run) {
   return { run, probe, frames: decoded, checkpoints: told, unreadable, returns: returns?.tags ?? {}, missing };
 }
 
-// What came in since the last checkpoint that is known.
+// What came in since the checkpoint before the last that is known: the last one may have been completed.
 export async function refreshRun(known) {
   if (isReport()) return known;
-  const last = known.checkpoints.at(-1)?.step;
-  if (last === undefined || !known.probe) return loadRun(known.run);
+  const before = known.checkpoints.at(-2)?.step;
+  if (before === undefined || !known.probe) return loadRun(known.run);
   const [fresh, returns] = await Promise.all([
-    json("checkpoints", known.run, last).then(
-      (answer) => answer.checkpoints,
-      () => [],
-    ),
+    json("checkpoints", known.run, before).catch(() => null),
     json("returns", known.run).then(
       (answer) => answer.tags,
       () => known.returns,
     ),
   ]);
-  const added = fresh.filter((one) => one.step > last);
-  return { ...known, checkpoints: added.length ? [...known.checkpoints, ...added] : known.checkpoints, returns };
+  if (!fresh) return { ...known, returns };
+  const checkpoints = [...known.checkpoints.slice(0, -1), ...fresh.checkpoints];
+  const isWhole = checkpoints.length === fresh.made; // a training that was taken up again may have gone back further
+  return isWhole ? { ...known, checkpoints, returns } : loadRun(known.run);
 }
 
 // Maps of checkpoints, the latest used kept; an answer that failed is asked for again.
 const keptMaps = new Map();
 
 export function loadMaps(run, step) {
-  const key = `${step} ${run}`;
+  return kept("maps", run, step);
+}
+
+// The same of every action.
+export function loadActions(run, step) {
+  return kept("actions", run, step);
+}
+
+function kept(endpoint, run, step) {
+  const key = `${endpoint} ${step} ${run}`;
   const known = keptMaps.get(key);
   keptMaps.delete(key);
   const loading =
     known ??
-    open("maps", run, step)
+    open(endpoint, run, step)
       .then((response) => response.arrayBuffer())
       .then(readMaps);
   keptMaps.set(key, loading);

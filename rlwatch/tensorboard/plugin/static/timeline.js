@@ -1,5 +1,5 @@
 // The timeline: what each object gets, checkpoint by checkpoint. Pointing reads values, a click goes to a checkpoint.
-import { fullest, nearest } from "./curves.js";
+import { usual, nearest } from "./curves.js";
 import {
   brief,
   button,
@@ -86,7 +86,7 @@ function returnPicker(store, data) {
   store.on(["data", "run", "returns"], ({ run, returns }) => {
     const loaded = data.loaded.get(run);
     const tags = Object.keys(loaded?.returns ?? {});
-    offer(select, tags, tags.includes(returns) ? returns : fullest(loaded));
+    offer(select, tags, tags.includes(returns) ? returns : usual(loaded));
     select.hidden = tags.length < 2;
   });
   return select;

@@ -1,0 +1,87 @@
+"""What a network's own Python code changes while it is explained is put back."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rlwatch.attribution import explain
+from rlwatch.attribution.inputs import fit
+from rlwatch.attribution.untouched import untouched
+from tests.fixtures.networks import ACTIONS, SIDE, STACK, convolutions, observations
+
+
+class Recording(nn.Module):
+    """Keeps statistics, a state, a journal and its last features, and draws numbers, as people's networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.cell, self.head = convolutions(), nn.LSTMCell(32, 8), nn.Linear(8, ACTIONS)
+        self.register_buffer("mean", torch.zeros(()))
+        self.hidden, self.journal, self.recent, self.counts, self.kinds = None, ["begun"], deque([0], 3), {"n": 0}, {1}
+
+    def forward(self, x):
+        self.mean = 0.9 * self.mean + 0.1 * x.mean().detach()
+        self.features = self.body(x - self.mean).flatten(1)
+        self.hidden = self.cell(self.features, self.hidden)
+        self.journal.append(random.random() + np.random.rand())  # noqa: NPY002, S311
+        self.recent.append(len(self.journal))
+        self.counts["n"] += 1
+        self.kinds.add("seen")
+        return self.head(self.hidden[0])
+
+
+class Agent:
+    def __init__(self, network):
+        self.network = network
+
+    def q_values(self, x):
+        return self.network(x)
+
+
+ASKED = {
+    "a module": lambda network: network,
+    "its forward": lambda network: network.forward,
+    "a closure": lambda network: lambda x: network(x * 1),
+    "a partial": lambda network: partial(lambda inner, x: inner(x), network),
+    "an agent's method": lambda network: Agent(network).q_values,
+}
+
+
+def state_of(network):
+    hidden = network.hidden
+    lists = network.journal, list(network.recent), dict(network.counts), set(network.kinds)
+    return network.mean, hidden, hasattr(network, "features"), [type(one)(one) for one in lists]
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("method", ["epsilon_gamma_box", "gradient_x_input", "occlusion"])
+def test_attributes_buffers_and_generators_end_as_they_began(asked, method):
+    network = Recording().double()
+    before, numpy = state_of(network), np.random.get_state()[1].copy()  # noqa: NPY002
+    explain(ASKED[asked](network), observations(), method, **({"low": -1.0, "high": 1.0} if "box" in method else {}))
+    after = state_of(network)
+    assert before[0] is after[0]
+    assert before[1:] == after[1:]
+    assert (np.random.get_state()[1] == numpy).all()  # noqa: NPY002
+
+
+def test_pythons_generator_ends_where_it_began():
+    before = random.getstate()
+    with untouched(convolutions()):
+        random.random()  # noqa: S311
+    assert random.getstate() == before
+
+
+def test_a_network_that_is_tried_for_its_view_stays_as_it_was():
+    network = Recording()
+    frames = torch.randint(256, (2, STACK, SIDE, SIDE), dtype=torch.uint8)
+    before = state_of(network)
+    assert fit(lambda x: network(x / 255), frames).name == "uint8, NCHW"
+    assert state_of(network) == before
