@@ -28,7 +28,21 @@ from ale_py.vector_env import AtariVectorEnv
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 
-from agents.parts import Display, Run, add_options, attach, changed, game_id, option, read_resume, stop_signals, tell
+import rlwatch
+from agents.parts import (
+    Display,
+    Run,
+    add_options,
+    add_watch_options,
+    changed,
+    check_ranges,
+    option,
+    probe_of,
+    read_resume,
+    stop_signals,
+    tell,
+)
+from rlwatch.atari.console import short_name
 
 CHANGEABLE = ("steps", "checkpoint_every", "evaluation_games", "threads")  # by a resumed run
 REFILL = 50_000
@@ -36,6 +50,8 @@ STACK = 4  # frames that the network sees
 LONG = 1_000_000  # steps from which a run learns as in the paper
 LARGEST_SEED = 1_000_000_000  # ALE's seeds have 31 bits; evaluation and resumed runs add to this one
 EVALUATION_EPSILON, EVALUATION_SEED = 0.05, 1_000_000
+AT_LEAST_ONE = ("steps", "envs", "batch", "evaluation_games", "evaluation_frames")
+PARTS = ("sticky", "gamma", "epsilon_last")  # from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -69,14 +85,12 @@ def derived(config: Config) -> Config:
 
     Raises: ValueError for an unknown game or a number that cannot be.
     """
-    for name in ("steps", "envs", "batch", "evaluation_games"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}")
+    check_ranges(config, at_least_one=AT_LEAST_ONE, parts=PARTS)
     if not 0 <= config.seed < LARGEST_SEED:
         raise ValueError(f"--seed must be from 0 to {LARGEST_SEED - 1:,}, got {config.seed}")
     if config.precision not in {"auto", "bf16", "fp32"}:
         raise ValueError(f"--precision must be auto, bf16 or fp32, got {config.precision!r}")
-    steps, game = config.steps, game_id(config.game)
+    steps, game = config.steps, short_name(config.game)
     short = steps < LONG
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001  # no public name
     defaults = {
@@ -241,6 +255,7 @@ class Agent:
     def __init__(self, config: Config, step: int = 0) -> None:
         self.config, self.step, self.returns = config, step, float("nan")
         self.run = Run(config.logdir, step)
+        self.run.describe(config, ["eval/return", "rlwatch/lift/greedy/ball"])
         torch.set_num_threads(1)  # the threads share out batches, see `learn`
         self.pool = ThreadPoolExecutor(config.threads, initializer=torch.set_num_threads, initargs=(1,))
         torch.manual_seed(config.seed)
@@ -398,22 +413,19 @@ def conclude(agent: Agent, watch: Any) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 when the run is finished, 2 when an option is wrong, 128 + the signal when it was stopped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--no-watch", action="store_true", help="train without the monitor")
-    parser.add_argument("--probe", default="", help="probe file for the monitor (default: the game's own)")
-    told_budget = "part of the wall clock that the monitor may use (default: 0.03)"
-    parser.add_argument("--watch-budget", type=float, default=0.03, metavar="PART", help=told_budget)
-    told_where = "make checkpoints while the training waits, or in a process of its own (default: %(default)s)"
-    parser.add_argument("--watch-where", default="inline", choices=["inline", "process"], help=told_where)
     told = f"go on with a run; its replay is not saved: up to {REFILL:,} steps are played first, without learning"
     parser.add_argument("--resume", type=Path, metavar="RUN", help=told)
+    add_watch_options(parser)
     add_options(parser, Config)
     options = vars(parser.parse_args(arguments))
     folder, without, probe = (options.pop(name) for name in ("resume", "no_watch", "probe"))
     settings = {name: options.pop(f"watch_{name}") for name in ("budget", "where")}
     with stop_signals() as stopped:
         try:
+            game = read_resume(folder)["config"]["game"] if folder else derived(Config(**options)).game
+            probe = None if without else probe_of(probe, game)
             agent = Agent.resumed(folder, options) if folder else Agent(derived(Config(**options)))
-            watch = None if without else attach(agent, probe, **settings)
+            watch = None if probe is None else watched(agent, probe, **settings)
         except (OSError, ValueError) as problem:
             parser.exit(2, f"error: {problem}\n")
         config, memory = agent.config, agent.config.replay * 84 * 84 / 1e6
@@ -424,6 +436,16 @@ def main(arguments: list[str] | None = None) -> int:
         agent.run.close()
         tell(agent, watch, stopped())
         return 128 + stopped() if stopped() else 0
+
+
+def watched(agent: Agent, probe: rlwatch.Probe, **settings: Any) -> rlwatch.Watch:
+    """The monitor on the agent's network; a resumed run goes on with what it found before.
+
+    Raises: what Watch raises.
+    """
+    goes_on_from = agent.step + 1 if agent.step else None
+    writer, steps = agent.run.writer, agent.config.steps
+    return rlwatch.Watch(agent.q_network, probe, writer=writer, total_steps=steps, purge_step=goes_on_from, **settings)
 
 
 if __name__ == "__main__":

@@ -2,23 +2,25 @@
 
 import argparse
 import dataclasses
-import difflib
 import io
-import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
 import torch
-from ale_py import roms
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from rlwatch import Probe
+from rlwatch.atari.console import short_name
+from rlwatch.report import NOTHING_FOUND
 
 ConfigType = TypeVar("ConfigType")
 SECONDS_BETWEEN_LINES = 15  # without a terminal
@@ -36,20 +38,6 @@ def add_options(parser: argparse.ArgumentParser, config: type[Any]) -> None:
         text = each.metadata["help"].replace("%", "%%") + ("" if stated else f" (default: {each.default})")
         name = "--" + each.name.replace("_", "-")
         parser.add_argument(name, type=type(each.default), default=argparse.SUPPRESS, metavar="", help=text)
-
-
-def game_id(name: str) -> str:
-    """ALE's own name of a game: "ALE/MsPacman-v5" and "ms_pacman" are ms_pacman.
-
-    Raises: ValueError for an unknown game; the message lists near names.
-    """
-    bare = re.sub(r"(NoFrameskip|Deterministic)?(-v\d+)?$", "", name.removeprefix("ALE/"))
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", bare).lower().replace("-", "_").replace(" ", "_")
-    known = roms.get_all_rom_ids()
-    if snake in known:
-        return snake
-    near = difflib.get_close_matches(snake, known, n=3, cutoff=0.5)
-    raise ValueError(f"--game must be an ALE game, got {name!r}: did you mean {', '.join(near) or ', '.join(known)}?")
 
 
 def write_whole(path: Path, content: dict[str, Any]) -> None:
@@ -90,6 +78,12 @@ class Run:
             raise OSError(
                 f"--logdir must be a folder to write in, got {folder} ({problem}): choose another"
             ) from problem
+
+    def describe(self, config: Any, metrics: Sequence[str]) -> None:
+        """Write the config as the run's row of the HParams tab, beside the tags `metrics`."""
+        with self._surviving("the log"):
+            for summary in hparams(dataclasses.asdict(config), dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
+                self.writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call] # noqa: SLF001 - torch's `add_hparams` makes a run of its own
 
     def log(self, step: int, **values: float) -> None:
         """Write scalars: `train_loss` becomes the tag train/loss."""
@@ -139,7 +133,7 @@ def changed(config: ConfigType, changes: dict[str, Any], changeable: tuple[str, 
     Raises: ValueError when another one differs.
     """
     for name, value in changes.items():
-        given, kept = game_id(value) if name == "game" else value, getattr(config, name)
+        given, kept = short_name(value) if name == "game" else value, getattr(config, name)
         if name not in changeable and given != kept:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"the run was trained with {option} {kept}, got {given}: leave it out or start a new run")
@@ -169,26 +163,51 @@ def stop_signals() -> Iterator[Callable[[], int]]:
         restore()
 
 
-def attach(agent: Any, probe: str, **settings: Any) -> Any:
-    """A Watch with these settings on the agent's network; None, told with the remedy, without a probe of the game.
+def add_watch_options(parser: argparse.ArgumentParser) -> None:
+    """Give the parser the options of the monitor."""
+    parser.add_argument("--no-watch", action="store_true", help="train without the monitor")
+    parser.add_argument("--probe", default="", help="probe file for the monitor (default: the game's own)")
+    told = "part of the wall clock that the monitor may use (default: 0.03)"
+    parser.add_argument("--watch-budget", type=_part, default=0.03, metavar="PART", help=told)
+    told = "make checkpoints while the training waits, or in a process of its own (default: %(default)s)"
+    parser.add_argument("--watch-where", default="inline", choices=["inline", "process"], help=told)
 
-    Raises: what Watch raises; FileNotFoundError when `probe` names a file that is not there.
+
+def _part(text: str) -> float:
+    part = float(text)
+    if not 0 < part <= 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, got {text}: 0.01 is 1 %")
+    return part
+
+
+def check_ranges(config: Any, *, at_least_one: Sequence[str], parts: Sequence[str]) -> None:
+    """Raises: ValueError when a number of the config is below 1, above 1 for one of `parts`, or below 0 for others."""
+    for name, value in dataclasses.asdict(config).items():
+        if isinstance(value, str):
+            continue
+        option, least = f"--{name.replace('_', '-')}", int(name in at_least_one)
+        if name in parts and not 0 <= value <= 1:
+            raise ValueError(f"{option} must lie between 0 and 1, got {value}")
+        if not value >= least:
+            raise ValueError(f"{option} must be at least {least}, got {value}")
+
+
+def probe_of(told: str, game: str) -> Probe | None:
+    """The monitor's probe: the file that was told, else the game's own; None, said with the remedy, where it has none.
+
+    Raises: FileNotFoundError, ValueError when `told` names no probe, or one of another game.
     """
-    from rlwatch import Watch  # noqa: PLC0415 - with --no-watch nothing of it is needed
-    from rlwatch.tensorboard.writer import RunWriter  # noqa: PLC0415 - the same
-
-    game, steps = agent.config.game, agent.config.steps
     try:
-        writer = agent.run.writer
-        watch = Watch(agent.q_network, probe or game, writer=writer, game=game, total_steps=steps, **settings)
+        probe = Probe.load(told or game)
     except FileNotFoundError as problem:
-        if probe:
+        if told:
             raise
         print(f"training goes on without the monitor: {problem}")
         print(f"to have it: `rlwatch record {game} --out FILE`, then --probe FILE", flush=True)
         return None
-    RunWriter(writer).hparams(dataclasses.asdict(agent.config), ["eval/return", "rlwatch/lift/greedy/ball"])
-    return watch
+    if probe.game != game:
+        raise ValueError(f"--probe must be of {game}, got one of {probe.game}: `rlwatch record {game} --out FILE`")
+    return probe
 
 
 def tell(agent: Any, watch: Any, stopped: int) -> None:
@@ -196,7 +215,7 @@ def tell(agent: Any, watch: Any, stopped: int) -> None:
     config, folder = agent.config, agent.run.folder
     print(f"step {agent.step:,}: return {agent.returns:.1f}, the mean of {config.evaluation_games} games at ε = 0.05")
     if watch is not None:
-        print("\n".join(finding.text for finding in watch.findings) or "the monitor found nothing")
+        print("\n".join(finding.text for finding in watch.findings) or NOTHING_FOUND)
     if stopped:
         print(f"stopped; to go on: python -m agents.dqn --resume {folder}")
     print(f"the run is in {folder}; to look at it: make board", flush=True)
@@ -226,7 +245,7 @@ class Display:
         now = time.monotonic()
         tenth = step * 10 // self.steps > self.printed_step * 10 // self.steps
         if self.bar.disable and (tenth or now - self.printed_time >= SECONDS_BETWEEN_LINES):
-            left = (self.steps - step) * (now - self.began) / (step - self.first_step)
+            left = max(self.steps - step, 0) * (now - self.began) / (step - self.first_step)
             print(f"step {step:,}/{self.steps:,} · {left:,.0f} s left · {shown}", flush=True)
             self.printed_step, self.printed_time = step, now
 

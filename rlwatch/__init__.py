@@ -5,18 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlwatch.atari.probe import Probe
-    from rlwatch.attribution.explain import Explanation, explain
+    from rlwatch.attribution.composites import Composite
+    from rlwatch.attribution.explain import Explanation, explain, explain_actions
     from rlwatch.report import Report
     from rlwatch.watch import Watch
 
-__all__ = ["Explanation", "Probe", "Report", "Watch", "explain"]
+__all__ = ["Composite", "Explanation", "Probe", "Report", "Watch", "explain", "explain_actions"]
 
 _HOMES = {
+    "Composite": "rlwatch.attribution.composites",
     "Explanation": "rlwatch.attribution.explain",
     "Probe": "rlwatch.atari.probe",
     "Report": "rlwatch.report",
     "Watch": "rlwatch.watch",
     "explain": "rlwatch.attribution.explain",
+    "explain_actions": "rlwatch.attribution.explain",
 }
 
 

@@ -3,15 +3,14 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from rlwatch.commands import compare
-from rlwatch.commands.terminal import own_output, shown_progress
+from rlwatch.commands.terminal import console_of, end_quietly, own_output, shown_progress
 from rlwatch.connection import connected
 from rlwatch.report import COLUMNS, MEANINGS, Report
 
@@ -29,6 +28,9 @@ See what a DQN looks at while it trains.
 In a training loop: Watch(q_network, probe="breakout", logdir="runs/x"), then watch(step).\
 """
 
+SLOW = ("occlusion", "greydanus", "sarfa", "meaningful_perturbation", "lime", "shap")
+SLOW_WORDS = "{} asks the network many times for each frame: a checkpoint takes minutes, 40 to 300 times a rule's time"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status: 0 done, 1 something is wrong (said on stderr), 2 wrong usage."""
@@ -36,11 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)
-    except (ValueError, OSError, TypeError) as error:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        end_quietly()
+        return 0
+    except (ValueError, OSError, TypeError, RuntimeError) as error:
         print(f"rlwatch: {error}", file=sys.stderr)  # noqa: T201 - a program prints
         return 1
-    except BrokenPipeError:
-        return 0
     return status
 
 
@@ -83,13 +87,7 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     known = "; ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items())
     explain.add_argument("--target", default="greedy", help=f"{known}; value, advantage: of a dueling head; action=2")
-    explain.add_argument(
-        "--divisor", type=float, help="what the training divides pixels by (default: as its framework does, else 255)"
-    )
-    explain.add_argument("--head", choices=["atoms", "quantiles"], help="several outputs per action: C51's or QR-DQN's")
-    explain.add_argument(
-        "--activation", choices=["relu", "elu", "tanh"], help="where the file's framework leaves it open"
-    )
+    _add_told(explain)
     explain.add_argument("--validity", action="store_true", help="check how far the maps can be trusted, too")
     explain.add_argument("--logdir", type=Path, metavar="DIR", help="write scalars and clips for TensorBoard here too")
     explain.add_argument(
@@ -103,6 +101,17 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     explain.set_defaults(run=_explain)
 
 
+def _add_told(explain: argparse.ArgumentParser) -> None:
+    """Add what is told of a network where its file does not say it."""
+    explain.add_argument(
+        "--divisor", type=float, help="what the training divides pixels by (default: as its framework does, else 255)"
+    )
+    explain.add_argument("--head", choices=["atoms", "quantiles"], help="several outputs per action: C51's or QR-DQN's")
+    explain.add_argument(
+        "--activation", choices=["relu", "elu", "tanh"], help="where the file's framework leaves it open"
+    )
+
+
 def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     report = commands.add_parser(
         "report",
@@ -113,7 +122,11 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     report.add_argument("folder", type=Path, metavar="RUN", help="a run's folder; of a folder of runs, all go in")
     report.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s")
     report.add_argument(
-        "--checkpoints", type=int, default=60, metavar="N", help="at most so many a run, spread evenly (default: 60)"
+        "--checkpoints",
+        type=_above(1),
+        default=60,
+        metavar="N",
+        help="at most so many a run, spread evenly (default: 60)",
     )
     report.set_defaults(run=_report)
 
@@ -132,8 +145,8 @@ def _add_record(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="scripted|random|CHECKPOINT",
         help="who plays (default: scripted where there is a scripted player for the game, else random)",
     )
-    record.add_argument("--steps", type=int, default=None, help="agent steps to play before frames are chosen")
-    record.add_argument("--seed", type=int, default=0, help="the same seed plays the same episodes (default: 0)")
+    record.add_argument("--steps", type=_above(1), default=None, help="agent steps to play before frames are chosen")
+    record.add_argument("--seed", type=_above(0), default=0, help="the same seed plays the same episodes (default: 0)")
     record.set_defaults(run=_record)
 
 
@@ -147,6 +160,8 @@ def _add_probe(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _explain(options: argparse.Namespace) -> int:
+    if options.method in SLOW:
+        print(f"rlwatch: {SLOW_WORDS.format(options.method)}", file=sys.stderr)  # noqa: T201 - a program prints
     with connected(options.ray) as cluster, shown_progress("checkpoints") as progress, own_output() as output:
         from rlwatch.offline import explain_checkpoints  # noqa: PLC0415 - torch loads only for what needs it
 
@@ -167,6 +182,17 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
+def _above(least: int) -> Callable[[str], int]:
+    """What reads a whole number of at least so much."""
+
+    def read(text: str) -> int:
+        if not (text.removeprefix("-").isdecimal() and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
+        return int(text)
+
+    return read
+
+
 def _setting(text: str) -> tuple[str, object]:
     """A keyword and its value, which is a number, true, false, null or a word."""
     name, separator, value = text.partition("=")
@@ -184,7 +210,7 @@ def _print_json(reports: Iterator[Report], target: str, output: Any) -> None:
 
 
 def _print_tables(reports: Iterator[Report], target: str, output: Any) -> None:
-    console = Console(file=output)
+    console = console_of(output)
     for report in reports:
         title = f"{report.checkpoint or report.game}, step {report.step:,}: {MEANINGS.get(target, target)}"
         table = Table(*COLUMNS, title=title)
@@ -192,7 +218,7 @@ def _print_tables(reports: Iterator[Report], target: str, output: Any) -> None:
             table.add_row(*cells)
         console.print(table)
         for line in [*(finding.text for finding in report.findings), *([report.trust] if report.trust else [])]:
-            console.print(line, highlight=False)
+            console.print(line, highlight=False, soft_wrap=True)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -223,11 +249,11 @@ def _probe(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(described))  # noqa: T201
         return 0
-    console = Console()
+    console = console_of(sys.stdout)
     objects, found = described.pop("objects"), described.pop("found")
     described["found"] = found["says"]
     for name, value in described.items():
-        console.print(f"{name}: {value}", highlight=False)
+        console.print(f"{name}: {value}", highlight=False, soft_wrap=True)
     table = Table("object", "frames with it", "pixels in a stack", "tracked", "whole")
     for name, one in objects.items():
         sure = [f"{one[part]:.0%}" if part in one else "" for part in ("tracked", "whole")]
@@ -246,5 +272,5 @@ def _doctor(options: argparse.Namespace) -> int:
         table = Table("what", "works", "found", "what to do")
         for check in checks:
             table.add_row(check.what, "yes" if check.works else "NO", check.found, check.remedy)
-        Console().print(table)
+        console_of(sys.stdout).print(table)
     return 0 if all(check.works for check in checks) else 1

@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -46,17 +47,17 @@ class ClipMaker:
     The scale is a power of two, taken from the checkpoints seen so far: it grows with the relevance of a learning agent
     (from an untrained network's hundredths of a Q unit) and stays when relevance fades, so a dying agent looks pale.
     `frames`: how many frames a clip shows, in whole segments spread evenly over the probe, early game to late; `shown`
-    holds which these are.
+    holds which these are. `scales`: those of the clips that a log has already.
     """
 
-    def __init__(self, probe: Probe, *, frames: int = FRAMES) -> None:
+    def __init__(self, probe: Probe, *, frames: int = FRAMES, scales: Mapping[str, float] | None = None) -> None:
         self._probe = probe
         self.shown = shown_frames(probe, frames)
         self._screens = probe.rgb()[self.shown]
         boxes = probe.boxes()
         self._boxes = [boxes[index] for index in self.shown]
         self._situations = [_situation(probe.situations[probe.segment[index]]) for index in self.shown]
-        self._scales: dict[str, float] = {}
+        self._scales = dict(scales or {})
         self._scaled: weakref.ref[Maps] | None = None
         self._current: dict[str, float] = {}
         self._probe_blobs: tuple[bytes, bytes] | None = None

@@ -23,6 +23,9 @@ AHEAD = 4
 RETRIES = 3
 """Times that a checkpoint is looked at again after its process was lost."""
 
+Looked = tuple[Planned, Look | str | None]
+"""A checkpoint with its look, None where none is needed, or why there can be none."""
+
 
 @dataclass(frozen=True, eq=False)
 class Questions:
@@ -63,14 +66,17 @@ class Alone:
     def __init__(self, questions: Questions) -> None:
         self._questions, self._examination = questions, questions.examination()
 
-    def looks(self, planned: Iterable[Planned]) -> Iterator[tuple[Planned, Look | None]]:
-        """Each checkpoint in order with its look, None where none is needed.
+    def looks(self, planned: Iterable[Planned]) -> Iterator[Looked]:
+        """Each checkpoint in order with its look, None where none is needed, or why there can be none.
 
-        Raises: what looking raises.
+        Raises: what looking raises, but ValueError.
         """
         for one in planned:
             look = partial(self._questions.look, self._examination, actions=one.actions)
-            yield one, look(one.saved.network) if one.needed else None
+            try:
+                yield one, look(one.saved.network) if one.needed else None
+            except ValueError as error:
+                yield one, f"{one.saved.path}: {error}"
 
     def baseline(self) -> Baseline:
         """What freshly drawn networks say."""
@@ -87,10 +93,10 @@ class Cluster:
         self._ray, self._asked = ray, ray.put(questions)
         self._twins: list[Any] = []
 
-    def looks(self, planned: Iterable[Planned]) -> Iterator[tuple[Planned, Look | None]]:
+    def looks(self, planned: Iterable[Planned]) -> Iterator[Looked]:
         """As of `Alone`.
 
-        Raises: what looking raises; ChildProcessError when a checkpoint has lost all its processes.
+        Raises: as there; ChildProcessError when a checkpoint has lost all its processes.
         """
         waiting = deque[tuple[Planned, Any]]()
         most = AHEAD * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
@@ -113,8 +119,11 @@ class Cluster:
     def _begun(self, task: Any, *about: Path | int) -> Any:
         return self._ray.remote(num_cpus=1, max_retries=RETRIES)(task).remote([self._asked], *about)
 
-    def _looked(self, one: Planned, reference: Any) -> tuple[Planned, Look | None]:
-        return one, None if reference is None else self._result(reference, one.saved.path)
+    def _looked(self, one: Planned, reference: Any) -> Looked:
+        try:
+            return one, None if reference is None else self._result(reference, one.saved.path)
+        except ValueError as error:
+            return one, f"{one.saved.path}: {error}"
 
     def _result(self, reference: Any, about: object) -> Any:
         errors = self._ray.exceptions

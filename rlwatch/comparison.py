@@ -45,6 +45,14 @@ Baseline = Mapping[str, Mapping[str, ObjectRelevance]]
 """The objects' statistics with random weights, per target and object."""
 
 
+@dataclass(frozen=True)
+class Past:
+    """What a log says of a run's earlier checkpoints: the objects' lifts by step and target, and the colour scales."""
+
+    objects: Mapping[int, Mapping[str, Mapping[str, ObjectRelevance]]] = field(default_factory=dict)
+    scales: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass
 class Comparison:
     """Makes the reports of one checkpoint after the other, about one probe, and remembers what this takes.

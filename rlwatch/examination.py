@@ -66,8 +66,12 @@ class Examination:
             self.probe, self.observe = matched(self.network, self.probe)
         self.objects = pixels(self.probe.masks(dilation=self.dilation))
         frames = torch.from_numpy(self.probe.observations()).to(device_of(self.network))
-        self._observations = self.observe(frames)
-        explained = self._explain(self.network, self._observations[:2])
+        observed: object = self.observe(frames)
+        if not isinstance(observed, Tensor):
+            got = type(observed).__name__
+            raise TypeError(f"observe= must return the tensor that the network takes, got {got}: return it")
+        self._observations = observed
+        explained = self._first_explained()
         self._check(explained)
         self.action_count = explained["greedy"].q_values.shape[1]
         self.comparison = Comparison(self.probe.game, self.probe.digest)
@@ -159,6 +163,19 @@ class Examination:
 
     def _explain(self, network: Network, observations: Tensor) -> dict[str, Explanation]:
         return explain_targets(network, observations, targets=self.targets, method=self.method, **self.options)
+
+    def _first_explained(self) -> dict[str, Explanation]:
+        """Raises: TypeError, ValueError when the network, or the method's keywords, do not fit."""
+        reserved = sorted(self.options.keys() & {"network", "observations", "targets", "target", "method"})
+        if reserved:
+            raise ValueError(f"options are the method's own keywords, got {', '.join(reserved)}: give it by itself")
+        try:
+            return self._explain(self.network, self._observations[:2])
+        except TypeError as error:
+            if not self.options:
+                raise
+            told = ", ".join(f"{name}={value!r:.40}" for name, value in self.options.items())
+            raise TypeError(f"{self.method} must be able to use {told}, it cannot: {error}") from error
 
     def _check(self, explained: dict[str, Explanation]) -> None:
         actions = explained["greedy"].q_values.shape[1]

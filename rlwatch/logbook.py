@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from rlwatch.clips import ClipMaker
+from rlwatch.comparison import Past
 from rlwatch.examination import Examination
 from rlwatch.report import Report
 from rlwatch.tensorboard.blobs import Blobs
@@ -18,15 +19,16 @@ from rlwatch.tensorboard.writer import RunWriter
 class Job:
     """A checkpoint to be made: its step, the training's newest return, and which costly parts it gets.
 
-    `judge`: its maps are checked. `actions`: it gets the maps of every action. `fraction`: the part of the wall clock
-    that the monitor has used until then.
+    `judge`: its maps are checked. `actions`: it gets the maps of every action. `spent`: the seconds that the monitor
+    has used until then, of the `age` since it was attached.
     """
 
     step: int
     returns: float = math.nan
     judge: bool = False
     actions: bool = False
-    fraction: float = math.nan
+    spent: float = 0.0
+    age: float = 0.0
 
 
 class Fault(NamedTuple):
@@ -69,32 +71,46 @@ class Outcome:
 
 
 class Logbook:
-    """Makes one page after the other; without a `writer`, pages are handed on unwritten. Nothing is raised."""
+    """Makes one page after the other; without a `writer`, pages are handed on unwritten. Nothing is raised.
 
-    def __init__(self, examination: Examination, writer: RunWriter | None) -> None:
-        self._examination, self._writer = examination, writer
-        self._clips = ClipMaker(examination.probe)
+    `past`: what a log says of earlier checkpoints. `clock`: the seconds that count as used.
+    """
+
+    def __init__(
+        self,
+        examination: Examination,
+        writer: RunWriter | None,
+        past: Past | None = None,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        past = past or Past()
+        self._examination, self._writer, self._clock = examination, writer, clock
+        self._clips = ClipMaker(examination.probe, scales=past.scales)
+        for step, objects in past.objects.items():
+            examination.comparison.recall(step, objects)
         self._last: Report | None = None
         self._faults: list[Fault] = []
         self._costly: dict[str, float] = {}
 
     def add(self, job: Job) -> Outcome:
         """Makes the page of a job; of a step that has one already, what it lacks."""
-        began, self._faults = time.perf_counter(), []
+        arrived, began, self._faults = time.perf_counter(), self._clock(), []
         report, page, once = None, None, 0.0
         self._costly = {}
         try:
             if self._last is not None and self._last.step == job.step:
                 report, page = self._completed(self._last, job)
             else:
-                once = self._first_time()
+                once = self._first_time(job)
                 report, page = self._made(job, laid_out=not once)
-            page = self._written(page)
+            fraction = (job.spent + self._clock() - began) / max(job.age + time.perf_counter() - arrived, 1e-9)
+            page = self._written(page, fraction)
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
             self._note(error, f"step {job.step:,}")
             report = page = None
         self._last = report or self._last
-        seconds = time.perf_counter() - began
+        seconds = self._clock() - began
         return Outcome(job, report, seconds, once, dict(self._costly), tuple(self._faults), page)
 
     def remember(self, report: Report) -> None:
@@ -116,7 +132,7 @@ class Logbook:
         assert look is not None  # noqa: S101 - report() has just set it
         began = time.perf_counter()
         clips, blobs = self._clips.draw(report, look.maps), self._clips.blobs(look.maps)
-        costs = {"draw": time.perf_counter() - began, "fraction": job.fraction}
+        costs = {"draw": time.perf_counter() - began}
         report, actions = self._with_costly_parts(report, job)
         objects = () if laid_out else tuple(self._examination.objects)
         return report, Page(report, clips, blobs, actions, costs, objects)
@@ -159,17 +175,24 @@ class Logbook:
         finally:
             self._costly[part] = time.perf_counter() - began
 
-    def _first_time(self) -> float:
-        """Measure the baseline before the first report; the seconds that this took."""
-        if self._examination.comparison.baseline or self._last is not None:
+    def _first_time(self, job: Job) -> float:
+        """Measure the baseline before the first report, which goes without where that fails; the seconds it took."""
+        comparison = self._examination.comparison
+        if comparison.baseline or self._last is not None:
             return 0.0
-        began = time.perf_counter()
-        self._examination.comparison.baseline = self._examination.untrained_baseline()
-        return time.perf_counter() - began
+        began = self._clock()
+        try:
+            comparison.baseline = self._examination.untrained_baseline()
+        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
+            self._note(error, f"step {job.step:,} and later about an untrained baseline")
+        return self._clock() - began
 
-    def _written(self, page: Page | None) -> Page | None:
+    def _written(self, page: Page | None, fraction: float) -> Page | None:
         """Nothing, once it is written; the page where another has the writer."""
-        if page is None or self._writer is None:
+        if page is None:
+            return None
+        page = replace(page, costs={**page.costs, "fraction": fraction})
+        if self._writer is None:
             return page
         write(self._writer, page)
         return None
@@ -211,14 +234,14 @@ def write(writer: RunWriter, page: Page) -> None:
 
     Raises: OSError when the disk is full or the file is gone.
     """
+    began = time.perf_counter()
     if page.actions is not None:
         writer.actions(page.report.step, page.actions)
     if not page.clips:
         writer.completion(page.report)
-        return
-    began = time.perf_counter()
-    if page.objects:
-        writer.layout(list(page.objects))
-    writer.checkpoint(page.report, page.clips, page.blobs)
-    costs = dict(page.costs) | {"write": time.perf_counter() - began}
+    else:
+        if page.objects:
+            writer.layout(list(page.objects))
+        writer.checkpoint(page.report, page.clips, page.blobs)
+    costs = {**page.costs, "write": time.perf_counter() - began}
     writer.scalars(page.report.step, {f"rlwatch/cost/{part}": value for part, value in costs.items()})

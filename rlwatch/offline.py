@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -73,7 +74,7 @@ def explain_checkpoints(
     planned = before.plan(chain([first], saved_ones), ACTIONS_LOGGED // _actions(first, questions))
     planned = planned if drawn else (replace(one, actions=False) for one in planned)
     examiner = Alone(questions) if ray is None else Cluster(questions, ray)
-    for done, report in _reports(questions, examiner, planned, before, logdir):
+    for done, report in _reports(questions, examiner, planned, before, logdir, unread):
         if report is not None:
             yield report
         progress(done + len(unread), len(files))
@@ -87,11 +88,19 @@ def _reports(
     planned: Iterable[Planned],
     before: Log,
     logdir: Path | None,
+    unread: list[str],
 ) -> Iterator[tuple[int, Report | None]]:
-    """How many checkpoints are done, and the report of this one, written to the log, None where that has it."""
-    probe, left_out = questions.probe, 0
-    comparison, pages = Comparison(probe.game, probe.digest), _Pages(probe, logdir)
-    for done, (one, look) in enumerate(examiner.looks(planned), 1):
+    """How many checkpoints are done, and the report of this one, written to the log, None where that has it.
+
+    Why some cannot be looked at is added to `unread`.
+    """
+    probe, done, left_out = questions.probe, 0, 0
+    comparison, pages = Comparison(probe.game, probe.digest), _Pages(probe, logdir, before.scales)
+    for one, look in examiner.looks(planned):
+        if isinstance(look, str):
+            unread.append(look)
+            continue
+        done += 1
         if look is not None and not one.logged:
             comparison.baseline = comparison.baseline or examiner.baseline()
             path = str(one.saved.path)
@@ -119,14 +128,14 @@ def _actions(saved: checkpoints.Checkpoint, questions: Questions) -> int:
 class _Pages:
     """What is written into a log, if there is to be one; it opens with the first page."""
 
-    def __init__(self, probe: Probe, logdir: Path | None) -> None:
-        self._probe, self._logdir = probe, logdir
+    def __init__(self, probe: Probe, logdir: Path | None, scales: Mapping[str, float]) -> None:
+        self._probe, self._logdir, self._scales = probe, logdir, scales
         self._open: tuple[RunWriter, ClipMaker] | None = None
 
     def write(self, report: Report, look: Look) -> None:
         if self._logdir is None:
             return
-        self._open = self._open or (RunWriter(logdir=self._logdir), ClipMaker(self._probe))
+        self._open = self._open or (RunWriter(logdir=self._logdir), ClipMaker(self._probe, scales=self._scales))
         writer, clips = self._open
         if look.actions is not None:
             writer.actions(report.step, clips.actions(look.actions))
@@ -196,7 +205,8 @@ def write_sheet(name: str | Path, path: Path, *, objects: str | Path | None = No
     encoded, png = cv2.imencode(".png", sheet[..., ::-1])
     if not encoded:
         raise OSError(f"{path}: the contact sheet could not be encoded as PNG")
-    path.write_bytes(png.tobytes())
+    with _telling_of(path, "--png"):
+        path.write_bytes(png.tobytes())
 
 
 def record_to(path: Path, game: str, *, policy: str = "scripted", steps: int | None = None, seed: int = 0) -> Probe:
@@ -206,11 +216,22 @@ def record_to(path: Path, game: str, *, policy: str = "scripted", steps: int | N
 
     Raises: ValueError, FileNotFoundError for an unknown game or policy; OSError when the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with _telling_of(path, "--out"):
+        path.parent.mkdir(parents=True, exist_ok=True)
     player = policy if policy in {"scripted", "random"} else _player(policy, seed)
     probe = record_probe(game, policy=player, steps=steps, seed=seed)
     probe.save(path)
     return probe
+
+
+@contextmanager
+def _telling_of(path: Path, option: str) -> Iterator[None]:
+    """Says of an OSError which option it concerns, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{option} must be a file that can be written, got {path} ({error.strerror}): choose another"
+        raise OSError(error.errno, message) from error
 
 
 def _player(checkpoint: str, seed: int, *, epsilon: float = 0.05) -> Policy:

@@ -9,6 +9,8 @@ from rlwatch.measures.relevance import ObjectRelevance, QStatistics, TargetRelev
 
 SCHEMA = 1
 COLUMNS = ("object", "lift", "95 % interval", "untrained", "share for", "share against", "frames")
+NOTHING_FOUND = "nothing has stood above its untrained baseline in two checkpoints in a row"
+NO_BASELINE = "no findings: there is no untrained baseline to compare with"
 MEANINGS = {"greedy": "what the value rests on", "contrast": "what the choice between actions rests on"}
 
 
@@ -64,7 +66,7 @@ class Report:
     def markdown(self) -> str:
         """The checkpoint in words: findings, then a table of objects per target; what TensorBoard's Text tab shows."""
         lines = [f"**step {self.step:,}**" + ("" if math.isnan(self.returns) else f", return {self.returns:.1f}"), ""]
-        lines += [f"- {one.text}" for one in self.findings] or ["- nothing stands above its untrained baseline yet"]
+        lines += [f"- {one.text}" for one in self.findings] or [f"- {NOTHING_FOUND if self.untrained else NO_BASELINE}"]
         lines += [f"- trust: {self.trust}"] if self.trust else []
         lines += [f"- note: {note}" for note in self.notes]
         for target in self.targets:

@@ -1,14 +1,15 @@
 """Which of the checkpoints that are to be explained a log has already, and what it says of them."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from pathlib import Path
 
 from rlwatch.checkpoints import Checkpoint
+from rlwatch.comparison import Past
 from rlwatch.measures.relevance import ObjectRelevance
 from rlwatch.schedule import is_sparse
-from rlwatch.tensorboard.runs import UNMEASURED, Run, history, read_run
+from rlwatch.tensorboard.runs import UNMEASURED, Run, history, newest_scales, read_run
 
 EVERY_CHECKPOINT = "rlwatch/q/greedy"
 """A scalar that every checkpoint has."""
@@ -29,10 +30,11 @@ class Planned:
 
 @dataclass(frozen=True)
 class Log:
-    """A run that was logged before, and the steps of its checkpoints."""
+    """A run that was logged before, the steps of its checkpoints, and the colour scale of each target's clips."""
 
     run: Run
     steps: frozenset[int]
+    scales: Mapping[str, float] = field(default_factory=dict)
 
     def plan(self, saved_ones: Iterable[Checkpoint], full: int) -> Iterator[Planned]:
         """Each checkpoint with what is to be done about it; `full`, as of `is_sparse`, of those with all actions' maps.
@@ -52,9 +54,12 @@ class Log:
         for word, value in wanted.items():
             found = self.run.report.get(word, value)
             if found != value:
-                raise ValueError(
-                    f"{self.run.folder} holds another {word}, {found}, got {value}: choose another --logdir"
-                )
+                raise ValueError(f"{self.run.folder} holds another {word}, {found}, got {value}: choose another logdir")
+
+    def past(self, targets: Iterable[str], names: Iterable[str]) -> Past:
+        """What findings and clips go on from."""
+        targets, names = list(targets), list(names)
+        return Past({step: self.objects(step, targets, names) for step in sorted(self.steps)}, self.scales)
 
     def objects(self, step: int, targets: Iterable[str], names: Iterable[str]) -> dict[str, dict[str, ObjectRelevance]]:
         """What the log says of a checkpoint, per target and object."""
@@ -73,10 +78,11 @@ class Log:
             )
 
 
-def read_log(folder: Path | None, *, judged: bool = False) -> Log:
-    """The log in a folder, empty where there is none; `judged`: count only checkpoints whose maps were checked.
+def read_log(folder: Path | None, *, judged: bool = False, before: int | None = None) -> Log:
+    """The log in a folder, empty where there is none.
 
-    A checkpoint that a crash left half written does not count.
+    `judged`: count only checkpoints whose maps were checked; `before`: only those before this step. A checkpoint that
+    a crash left half written does not count.
     """
     if folder is None or not any(folder.glob("*tfevents*")):
         return Log(Run(folder or Path(), {}, {}, {}), frozenset())
@@ -85,7 +91,12 @@ def read_log(folder: Path | None, *, judged: bool = False) -> Log:
     if judged:
         steps &= set().union(*(_steps(run, tag) for tag in run.scalars if tag.startswith("rlwatch/validity/")))
     newest = run.report.get("step")
-    return Log(run, frozenset(step for step in steps if newest is None or step <= newest))
+    counted = (step for step in steps if newest is None or step <= newest)
+    return Log(
+        run,
+        frozenset(step for step in counted if before is None or step < before),
+        newest_scales(folder, before=before),
+    )
 
 
 def _steps(run: Run, tag: str) -> set[int]:

@@ -1,9 +1,15 @@
 """When a checkpoint is due, so that the monitor keeps to its part of the wall clock, and its log within bounds."""
 
 import math
+import numbers
+import operator
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import SupportsFloat, SupportsIndex
+
+Step = SupportsIndex | SupportsFloat
+"""An agent step, as a training counts it: an int, NumPy's, a tensor of one element, a float without a fraction."""
 
 
 @dataclass
@@ -11,8 +17,8 @@ class Schedule:
     """Spends `budget`, a part of the training's wall clock, evenly over the training.
 
     `total_steps`: how long the training will be, where it is known: then the first and the last checkpoint are paid for
-    in advance and the others stand at equal distances. Where it is not, a checkpoint is due when the time spent and the
-    next one's price fit the budget of the time gone by. `every`: a fixed distance in steps instead of a budget.
+    in advance and the others stand at equal distances. Where it is not, and beyond it, a checkpoint is due when the
+    time spent and the next one's price fit the budget of the time gone by. `every`: a fixed distance in steps instead.
     `shortest`: no two checkpoints stand closer than this part of the training. `rest`: the part of the budget that
     each costly part may take between the first and the last checkpoint, which always get them.
     """
@@ -25,32 +31,45 @@ class Schedule:
     clock: Callable[[], float] = time.monotonic
     spent: float = 0.0
     _began: float = field(init=False)
+    last_step: float = -math.inf
     _first_step: int | None = None
-    _last_step: int = 0
     _price: float = 0.0
     _spent_on: dict[str, float] = field(default_factory=dict)
     _prices: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("budget", "total_steps", "every"):
+            told = getattr(self, name)
+            if not (told is None or isinstance(told, numbers.Real)) or (told is None and name == "budget"):
+                raise TypeError(f"{name} must be a number, got {type(told).__name__} {told!r:.40}")
         if not 0 < self.budget <= 1:
             raise ValueError(
                 f"budget must lie in (0, 1], got {self.budget}: it is a part of the wall clock, 0.01 = 1 %"
+            )
+        if self.total_steps is not None and self.total_steps < 1:
+            raise ValueError(
+                f"total_steps must be at least 1, got {self.total_steps}: leave it out where the length is not known"
             )
         if self.every is not None and self.every < 1:
             raise ValueError(f"every must be at least 1 step, got {self.every}: leave it out to go by the budget")
         self._began = self.clock()
 
     @property
+    def age(self) -> float:
+        """The seconds since the monitor was attached."""
+        return self.clock() - self._began
+
+    @property
     def fraction(self) -> float:
         """The part of the wall clock that the monitor has used since it was attached."""
-        return self.spent / max(self.clock() - self._began, 1e-9)
+        return self.spent / max(self.age, 1e-9)
 
     def pay(self, step: int, seconds: float, *, recurring: bool = True) -> None:
         """Book a checkpoint's cost; what does not recur (the baseline) does not raise the price of the next one."""
         self.spent += seconds
         if self._first_step is None:
             self._first_step = step
-        self._last_step = step
+        self.last_step = step
         if recurring:
             self._price = seconds
 
@@ -66,7 +85,7 @@ class Schedule:
     def room(self, part: str) -> bool:
         """Whether a costly part fits in now, and again at the last checkpoint."""
         wanted = self._spent_on.get(part, 0.0) + 2 * self._prices.get(part, 0.0)
-        return wanted <= self.rest[part] * self.budget * (self.clock() - self._began)
+        return wanted <= self.rest[part] * self.budget * self.age
 
     @property
     def _last_price(self) -> float:
@@ -74,16 +93,16 @@ class Schedule:
         return sum(self._prices.values(), 0.0)
 
     def due(self, step: int) -> bool:
-        """Whether a checkpoint should be made at this step; the first call's is."""
+        """Whether a checkpoint should be made at this step; the first one's is that no log has yet (`last_step`)."""
         if self._first_step is None:
-            return True
-        gone = step - self._last_step
+            return step > self.last_step
+        gone = step - self.last_step
         if self.every is not None:
             return gone >= self.every
-        if self.total_steps is None:
+        if self.total_steps is None or step > self.total_steps:
             costly = sum(price for part, price in self._prices.items() if self.room(part))
             wanted = self.spent + self._price + costly + self._last_price
-            return gone > 0 and wanted <= self.budget * (self.clock() - self._began)
+            return gone > 0 and wanted <= self.budget * self.age
         return gone >= max(self.shortest * self.total_steps, self._distance(step, self._first_step))
 
     def _distance(self, step: int, first_step: int) -> float:
@@ -92,7 +111,7 @@ class Schedule:
         done = step - first_step
         if left <= 0 or done <= 0:
             return float("inf")
-        expected = (self.clock() - self._began) * (left + done) / done
+        expected = self.age * (left + done) / done
         left_over = self.budget * expected - self.spent - self._price - self._last_price
         affordable = left_over / max(self._price, 1e-9)
         return left / affordable if affordable > 0 else float("inf")
@@ -108,3 +127,19 @@ def is_sparse(index: int, full: int) -> bool:
         return float(below) if below <= full else full * (1 + math.log(below / full))
 
     return math.floor(count(index + 1)) > math.floor(count(index))
+
+
+def whole_step(step: Step) -> int:
+    """The step as a plain integer.
+
+    Raises: TypeError when it is no whole number; ValueError when a tensor or array holds several.
+    """
+    number = step.item() if hasattr(step, "item") else step
+    if isinstance(number, float) and number.is_integer():
+        return int(number)
+    try:
+        return operator.index(number)  # type: ignore[arg-type]  # what has none is refused
+    except TypeError:
+        raise TypeError(
+            f"a step must be a whole number, got {type(step).__name__}: pass the agent step as an int"
+        ) from None

@@ -49,8 +49,12 @@ def is_first_rank() -> bool:
 def check_updates(optimizer: Optimizer, network: Network) -> None:
     """Make sure that the optimiser updates some of the network's parameters, where these are known.
 
-    Raises: ValueError when it does not.
+    Raises: ValueError when it does not; TypeError when it is no optimiser.
     """
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"expected a torch optimiser, got {type(optimizer).__name__}: attach the one that trains the network"
+        )
     own = set(network.parameters()) if isinstance(network, nn.Module) else set()
     updated = {parameter for group in optimizer.param_groups for parameter in group["params"]}
     if own and own.isdisjoint(updated):

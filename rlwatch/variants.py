@@ -17,12 +17,14 @@ Settings = frozenset[tuple[str, Any]]
 
 
 def variants(paths: Sequence[str | Path], groups: Mapping[str, Sequence[str]]) -> dict[str, list[Run]]:
-    """The runs of each variant, by its name: those of `groups`, which are patterns of folders, then those in `paths`.
+    """The runs of each variant, by its name: those of `groups`, which are patterns of folders, then others in `paths`.
 
     Raises: FileNotFoundError when nothing is at a path or matches a pattern; ValueError when no run was watched there.
     """
     chosen = {name: _unique(_matching(patterns)) for name, patterns in groups.items()}
-    return chosen | grouped(_unique(paths), taken=chosen)
+    taken = {run.folder.resolve() for runs in chosen.values() for run in runs}
+    others = [run for run in _unique(paths) if run.folder.resolve() not in taken]
+    return chosen | grouped(others, taken=chosen)
 
 
 def grouped(runs: Sequence[Run], *, taken: Collection[str] = ()) -> dict[str, list[Run]]:

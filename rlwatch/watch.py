@@ -1,37 +1,36 @@
 """The monitor: when is a checkpoint due, what does it cost, what if it fails."""
 
 import logging
+import math
 import os
-import random
+import reprlib
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
-import numpy as np
-import torch
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from torch.utils.tensorboard import SummaryWriter
 
-from rlwatch.atari.names import plain
 from rlwatch.atari.probe import Probe
+from rlwatch.attaching import check_game, check_settings, loaded, past, untouched_generators, warn_of_another
 from rlwatch.attribution.inputs import Observe
 from rlwatch.examination import Examination, Network
 from rlwatch.logbook import Fault, Inline, Job, Logbook, Outcome, write
 from rlwatch.report import Finding, Report
-from rlwatch.schedule import Schedule, is_sparse
+from rlwatch.schedule import Schedule, Step, is_sparse, whole_step
 from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
 from rlwatch.tensorboard.events import check_folder
 from rlwatch.tensorboard.writer import RunWriter
 from rlwatch.unwrap import check_updates, is_first_rank, unwrapped
 from rlwatch.worker import Worker
 
-PLACES = ("inline", "process")
 PATIENCE = 300.0
 """Seconds that the end of a training waits for its last checkpoint."""
+
+CLOSED = "the monitor must be open, it was closed: attach a new Watch to go on"
 
 log = logging.getLogger("rlwatch")
 
@@ -46,7 +45,8 @@ class Watch:
     use, `every`: a distance in steps instead. The first and the last checkpoint get everything, those between what is
     costly (checks on the maps, maps of every action) where the budget has room. `observe`: from the probe's uint8
     frames (probe, stack, y, x) to what the network takes; found by trial if left out. `method` and its keywords
-    `options`: as of `explain`. `purge_step`: the step that a resumed training goes on from.
+    `options`: as of `explain`. `purge_step`: the step that a resumed training goes on from; the log before it is read,
+    and findings go on. A SummaryWriter of your own is to be told it, too.
 
     `where`: "inline" makes each checkpoint here and now while the training waits, and a call returns its Report.
     "process" makes it in a process of its own while the training goes on: a call hands over the weights, in
@@ -55,8 +55,8 @@ class Watch:
     Attaching raises what is wrong; from then on nothing is raised: a fault is logged once, with its reason, and the
     training goes on. Weights, gradients, mode, buffers and random generators stay as they were, bit for bit.
 
-    Raises: ValueError when network, probe, game or settings do not fit; FileNotFoundError when there is no such probe;
-    OSError when the log folder cannot be written.
+    Raises: ValueError, TypeError when network, probe, game or settings do not fit; FileNotFoundError when there is no
+    such probe; OSError when the log folder cannot be written.
     """
 
     def __init__(
@@ -77,70 +77,92 @@ class Watch:
         purge_step: int | None = None,
         seed: int = 0,
     ) -> None:
-        if where not in PLACES:
-            raise ValueError(f"where must be one of {', '.join(PLACES)}, got {where!r}")
+        check_settings(where, seed)
         self._schedule = Schedule(budget=budget, total_steps=total_steps, every=every)
         self._logs, self._network, self._process = is_first_rank(), unwrapped(q_network), os.getpid()
-        probe = probe if isinstance(probe, Probe) else Probe.load(probe)
-        _check_game(probe, game)
+        probe = loaded(probe)
+        check_game(probe, game)
+        self._first_step = purge_step or 0
         settings = {"probe": probe, "method": method, "options": options or {}, "observe": observe, "seed": seed}
-        with _untouched_generators():
+        with untouched_generators():
             examination = Examination(self._network, **settings)
         self._full = ACTIONS_LOGGED // examination.action_count
         if self._logs:
-            log_settings = {"logdir": None if logdir is None else Path(logdir), "purge_step": purge_step}
+            log_settings = {
+                "logdir": None if logdir is None else Path(logdir),
+                "purge_step": purge_step if writer is None else None,
+            }
             self._open(where, examination, settings, writer, log_settings)
         self._handles: list[RemovableHandle] = []
         self._faults: set[str] = set()
-        self._returns = float("nan")
+        self._told, self._returns = -math.inf, math.nan
         self._last: Report | None = None
+        self._closed, self._patience = False, PATIENCE
         self._made = 0
 
-    def __call__(self, step: int) -> Report | None:
+    def __call__(self, step: Step) -> Report | None:
         """The checkpoint's Report where one was due at this agent step, else None."""
-        if not self._logs or os.getpid() != self._process:  # a forked process trains nothing of ours
+        number = self._heard(step)
+        if number is None:
             return None
-        if self._place.free and self._schedule.due(step):
-            first = self._last is None
-            judge = first or self._schedule.room("validity")
-            actions = first or (self._schedule.room("actions") and is_sparse(self._made, self._full))
-            self._submit(Job(step, self._returns, judge=judge, actions=actions, fraction=self.cost))
-        return self._collect()
+        if number < self._schedule.last_step:
+            reason = "steps must rise, and have fallen behind the newest checkpoint's: none is made until they pass it"
+            self._note(Fault(f"step {number:,}", reason))
+        return self._look(number)
 
-    def attach(self, optimizer: Optimizer, *, steps_per_update: int = 1) -> RemovableHandle:
+    def attach(
+        self, optimizer: Optimizer, *, steps_per_update: int = 1, first_step: int | None = None
+    ) -> RemovableHandle:
         """Watch after every update of this optimiser, with no edit of the loop; the handle's `remove()` ends it.
 
-        `steps_per_update`: agent steps between two updates, so that the logged step is the agent's. Where several
-        optimisers update parts of the network, each may be attached: updates are counted for each by itself.
+        `steps_per_update`: agent steps between two updates, so that the logged step is the agent's. `first_step`: the
+        step that is counted from (default: the one that a resumed training goes on from). Where several optimisers
+        update parts of the network, each may be attached: updates are counted for each by itself.
 
-        Raises: ValueError when the optimiser updates nothing of the network.
+        Raises: TypeError when it is no optimiser; ValueError when it updates nothing of the network, or a number cannot
+        be; RuntimeError when the monitor is closed.
         """
+        if self._closed:
+            raise RuntimeError(CLOSED)
         check_updates(optimizer, self._network)
-        updates = count(1)
+        if steps_per_update < 1:
+            raise ValueError(f"steps_per_update must be at least 1, got {steps_per_update}: a step of the agent is 1")
+        first_step = self._first_step if first_step is None else first_step
+        steps = count(first_step + steps_per_update, steps_per_update)
 
         def after_update(*_: object) -> None:
-            self(next(updates) * steps_per_update)
+            if not self._elsewhere:
+                self._look(next(steps))
 
         handle = optimizer.register_step_post_hook(after_update)
         self._handles.append(handle)
         return handle
 
-    def returns(self, step: int, value: float) -> None:
-        """Tell the monitor a return, in the game's points; it is written beside the next checkpoint's clips."""
-        del step
-        self._returns = float(value)
+    def returns(self, step: Step, value: SupportsFloat) -> None:
+        """Tell the monitor a return, in the game's points, and the step at which it was reached.
 
-    def finish(self, step: int) -> Report | None:
+        Of those that were told, the one of the latest step is written beside the next checkpoint's clips.
+        """
+        number = self._heard(step)
+        if number is None or number < self._told:
+            return
+        try:
+            self._told, self._returns = number, float(value)
+        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
+            self._note(Fault(f"step {number:,} of a return", f"{type(error).__name__}: {error}"))
+
+    def finish(self, step: Step) -> Report | None:
         """The last checkpoint, with everything; None when this step has had one with everything."""
-        if not self._logs or os.getpid() != self._process:
+        number = self._heard(step)
+        if number is None:
             return None
         self._settle()
         last = self._last
-        if last is not None and last.step >= step and last.validity and last.all_actions:
+        if last is not None and last.step >= number and last.validity and last.all_actions:
             return None
-        step = step if last is None else max(step, last.step)
+        number = number if last is None else max(number, last.step)
         if self._place.free:
-            self._submit(Job(step, self._returns, judge=True, actions=True, fraction=self.cost))
+            self._submit(number, judge=True, actions=True)
         return self._settle()
 
     @property
@@ -158,13 +180,20 @@ class Watch:
         """The part of the wall clock that the monitor has used so far."""
         return self._schedule.fraction
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called: from then on nothing is logged."""
+        return self._closed
+
     def close(self) -> None:
         """Let go of the optimisers and of the log; a shared SummaryWriter stays open."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        if not self._logs or os.getpid() != self._process:
+        if self._closed or self._elsewhere:
             return
+        self._closed = True
+        self._settle()
         try:
             self._place.close()
             if self._writer is not None:
@@ -182,31 +211,70 @@ class Watch:
     ) -> None:
         """Open the log, here or in a process of its own, which cannot write into somebody's SummaryWriter."""
         logdir = log_settings["logdir"]
+        if (logdir is None) == (writer is None):
+            raise ValueError(f"expected logdir= or writer=, got {'neither' if logdir is None else 'both'}: pass one")
+        before = past(logdir or getattr(writer, "log_dir", None), self._first_step, examination)
+        self._schedule.last_step = max(before.objects, default=-math.inf)
+        if logdir is not None and log_settings["purge_step"] is None:
+            warn_of_another(logdir)
         own = where == "process" and writer is None and logdir is not None
         self._writer = None if own else RunWriter(writer, **log_settings)
         if own:
             check_folder(logdir)
         self._place: Inline | Worker
         if where == "inline":
-            self._place = Inline(Logbook(examination, self._writer))
+            self._place = Inline(Logbook(examination, self._writer, before))
             self._writer = None
         else:
             settings = settings | {"probe": examination.probe, "observe": examination.observe}
-            self._place = Worker(self._network, settings, log_settings if own else None)
+            self._place = Worker(self._network, settings, log_settings if own else None, before)
 
-    def _submit(self, job: Job) -> None:
+    @property
+    def _elsewhere(self) -> bool:
+        """Whether another process logs: the first rank, or the one that this was forked from."""
+        return not self._logs or os.getpid() != self._process
+
+    def _heard(self, step: object) -> int | None:
+        """The step as a plain integer; None, which is noted where this process logs, if it cannot be used."""
+        if self._elsewhere:
+            return None
+        reason = CLOSED
+        if not self._closed:
+            try:
+                return whole_step(step)  # type: ignore[arg-type]  # what is none is noted
+            except Exception as error:  # noqa: BLE001 - the monitor never harms the training
+                reason = f"{type(error).__name__}: {error}"
+        self._note(Fault(f"step {reprlib.repr(step)}", reason))
+        return None
+
+    def _look(self, step: int) -> Report | None:
+        """The newest Report that has come back, after this step's has been asked for if it is due."""
+        if self._place.free and self._schedule.due(step):
+            first = self._last is None
+            judge = first or self._schedule.room("validity")
+            actions = first or (self._schedule.room("actions") and is_sparse(self._made, self._full))
+            self._submit(step, judge=judge, actions=actions)
+        return self._collect()
+
+    def _submit(self, step: int, *, judge: bool, actions: bool) -> None:
+        spent, age = self._schedule.spent, self._schedule.age
+        job = Job(step, self._returns, judge=judge, actions=actions, spent=spent, age=age)
         try:
-            with _untouched_generators():
+            with untouched_generators():
                 self._place.submit(job)
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
-            self._note(Fault(f"step {job.step:,}", f"{type(error).__name__}: {error}"))
+            self._note(Fault(f"step {step:,}", f"{type(error).__name__}: {error}"))
 
     def _settle(self) -> Report | None:
-        """The newest Report, once everything that was handed over has come back."""
-        until = time.monotonic() + PATIENCE
-        newest = self._collect()
-        while self._place.busy and time.monotonic() < until:
-            newest = self._collect(wait=0.5) or newest
+        """The newest Report, once everything that was handed over has come back or patience has ended."""
+        newest, waited = self._collect(), time.monotonic()
+        while self._place.busy and self._patience > 0:
+            newest = self._collect(wait=min(0.5, self._patience)) or newest
+            now = time.monotonic()
+            self._patience, waited = self._patience - (now - waited), now
+        if self._place.busy:
+            reason = f"its process must answer within {PATIENCE:.0f} s of the training's end, and has not"
+            self._note(Fault("the last checkpoint that was due", reason))
         return newest
 
     def _collect(self, *, wait: float = 0.0) -> Report | None:
@@ -242,23 +310,3 @@ class Watch:
         if fault.reason not in self._faults:
             self._faults.add(fault.reason)
             log.warning("rlwatch: nothing was logged at %s (%s); training goes on", fault.where, fault.reason)
-
-
-def _check_game(probe: Probe, game: str | None) -> None:
-    if game is not None and plain(game) != plain(probe.game):
-        raise ValueError(
-            f"the probe is of {probe.game}, the training of {game}: give probe={game!r}, or make one with "
-            f"`rlwatch record {game} --out FILE`"
-        )
-
-
-@contextmanager
-def _untouched_generators() -> Iterator[None]:
-    """Put the global random generators back as they were: they belong to the training."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the training's own, kept as it is
-    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002 - the same

@@ -19,6 +19,7 @@ from typing import Any
 import cloudpickle
 import torch
 
+from rlwatch.comparison import Past
 from rlwatch.examination import Examination, Network
 from rlwatch.logbook import Fault, Job, Logbook, Outcome
 from rlwatch.report import Report
@@ -34,12 +35,13 @@ NICENESS = 10
 
 @dataclass(frozen=True)
 class Letter:
-    """What a worker starts with; `reports` are those made before it, so that findings and onsets go on."""
+    """What a worker starts with; `past` and `reports` came before it, so that findings and onsets go on."""
 
     structure: bytes
     forms: list[Form]
     settings: Mapping[str, Any]
     log: Mapping[str, Any] | None
+    past: Past
     reports: tuple[Report, ...] = ()
 
 
@@ -47,14 +49,17 @@ class Worker:
     """Makes checkpoints in another process, which starts at once, and once again if it dies.
 
     `settings` are those of Examination besides the network; `log` those of RunWriter, None where the pages are written
-    by whoever has the writer. A second of the worker's processor counts as one of the training's divided by the number
-    of cores: a training that uses them all can lose no more.
+    by whoever has the writer. `past`: what a log says of earlier checkpoints. A second of the worker's
+    processor counts as one of the training's divided by the number of cores: a training that uses them all can lose no
+    more.
 
     Raises: TypeError, ValueError when the network cannot be sent.
     """
 
-    def __init__(self, network: Network, settings: Mapping[str, Any], log: Mapping[str, Any] | None) -> None:
-        self._network, self._settings, self._log = network, settings, log
+    def __init__(
+        self, network: Network, settings: Mapping[str, Any], log: Mapping[str, Any] | None, past: Past | None = None
+    ) -> None:
+        self._network, self._settings, self._log, self._past = network, settings, log, past or Past()
         self._lives = LIVES
         self._done: list[Outcome] = []
         self._reports: list[Report] = []
@@ -107,7 +112,7 @@ class Worker:
         memory = shared_file(sum(one.size for one in forms))
         self._hold = Hold(memory, forms)
         self._hold.load(tensors)
-        letter = Letter(self._structure, forms, self._settings, self._log, tuple(self._reports))
+        letter = Letter(self._structure, forms, self._settings, self._log, self._past, tuple(self._reports))
         content = cloudpickle.dumps(letter)
         post = shared_file(len(content), content)
         self._pipe, theirs = Pipe()
@@ -193,21 +198,21 @@ class _Desk:
         self._logbook: Logbook | None = None
 
     def outcome(self, job: Job, structure: bytes | None) -> Outcome:
-        """What becomes of a job. Times are the processor's, as far as they can slow the training."""
-        began = time.process_time() if self._logbook else 0.0
+        """What becomes of a job."""
+        began = _seconds() if self._logbook else 0.0
         self._hold.fetch(self._tensors)
         try:
             logbook = self._opened(structure)
         except Exception as error:  # noqa: BLE001 - told to the training's side, which tells the user
             return Outcome(job, None, 0.0, faults=(Fault(f"step {job.step:,}", f"{type(error).__name__}: {error}"),))
-        opening = 0.0 if began else time.process_time()
-        outcome = logbook.add(job)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        opening = 0.0 if began else _seconds()
+        outcome = logbook.add(replace(job, spent=job.spent + opening))
         return replace(
             outcome,
-            seconds=(time.process_time() - began) / cores,
-            once=(opening + outcome.once) / cores,
-            costly={part: seconds / cores for part, seconds in outcome.costly.items()},
+            job=job,
+            seconds=_seconds() - began,
+            once=opening + outcome.once,
+            costly={part: seconds / _cores() for part, seconds in outcome.costly.items()},
         )
 
     def close(self) -> None:
@@ -224,9 +229,18 @@ class _Desk:
             network = unpack(structure or self._letter.structure, self._tensors)
             self._examination = Examination(network, **self._letter.settings)
             writer = None if self._letter.log is None else RunWriter(**self._letter.log)
-            self._logbook = Logbook(self._examination, writer)
+            self._logbook = Logbook(self._examination, writer, self._letter.past, clock=_seconds)
             for report in self._letter.reports:
                 self._logbook.remember(report)
         elif structure is not None:
             self._examination.network = unpack(structure, self._tensors)
         return self._logbook
+
+
+def _seconds() -> float:
+    """What this process has used of the processor, as far as it can slow the training."""
+    return time.process_time() / _cores()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

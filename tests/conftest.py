@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from jaxtyping import config
 
 pytest_plugins = ["tests.fixtures.tab", "tests.fixtures.log_folders"]
 
@@ -17,3 +18,11 @@ def pytest_collection_modifyitems(items):
 def _one_thread():
     """Tests run side by side, a process per core: more threads would only fight for the cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def types_unchecked():
+    """Types go unchecked, as for a user: what the code itself says of a wrong one is under test."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)

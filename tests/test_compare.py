@@ -150,6 +150,14 @@ def test_the_program_prints_one_json_object_of_the_groups_asked_for(runs, capsys
     assert record["returns_tag"] == "eval/return"
 
 
+def test_a_run_that_is_grouped_counts_in_its_group_only_wherever_the_group_stands(runs, capsys):
+    groups = ["--group", f"ours={runs}/plain-seed0", "--group", f"ours={runs}/plain-seed1"]
+    for arguments in ([*groups, str(runs)], [str(runs), *groups]):
+        assert main(["compare", "--json", *arguments]) == 0
+        variants = json.loads(capsys.readouterr().out)["variants"]
+        assert {name: len(one["runs"]) for name, one in variants.items()} == {"ours": 2, "plain": 3, "dueling": 1}
+
+
 def test_the_program_prints_a_table_per_variant(runs, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
     assert main(["compare", str(runs)]) == 0

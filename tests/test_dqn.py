@@ -10,7 +10,8 @@ import torch
 from ale_py import AtariEnv
 from torch.nn.functional import conv2d, linear
 
-from agents.dqn import Agent, Batch, Config, Games, Played, QNetwork, Replay, derived, main, td_loss, train
+import rlwatch
+from agents.dqn import Agent, Batch, Config, Games, Played, QNetwork, Replay, derived, main, td_loss, train, watched
 
 CHECKPOINT = {"model", "step", "game", "actions", "seed", "returns"}
 
@@ -325,6 +326,23 @@ def test_a_checkpoint_holds_plain_values_and_the_networks_weights(tmp_path):
     assert same(list(network.parameters()), list(agent.q_network.parameters()))
 
 
+@pytest.mark.real
+def test_a_resumed_run_goes_on_with_what_its_monitor_knew(tmp_path):
+    agent = Agent(tiny(tmp_path))
+    watch = watched(agent, rlwatch.Probe.load("breakout"))
+    train(agent, watch, stopped=lambda: agent.step >= 60)
+    watch.finish(agent.step)
+    watch.close()
+    agent.run.close()
+    again = Agent.resumed(tmp_path, {})
+    watch = watched(again, rlwatch.Probe.load("breakout"))
+    assert watch(again.step) is None
+    assert watch(again.step + 4).step == 64
+    watch.close()
+    again.run.close()
+    assert watch._place._logbook._examination._steps == [0, 60, 64]
+
+
 class Recorder:
     """A monitor that notes what it is told."""
 
@@ -400,6 +418,18 @@ def test_a_full_disk_is_told_once_and_training_goes_on(tmp_path):
         (["--game", "ALE/Brekout-v5"], "did you mean breakout"),
         (["--steps", "0"], "--steps must be at least 1, got 0"),
         (["--precision", "fp8"], "bf16"),
+        (["--gamma", "2"], "--gamma must lie between 0 and 1, got 2.0"),
+        (["--epsilon-last", "3"], "--epsilon-last must lie between 0 and 1, got 3.0"),
+        (["--sticky", "7"], "--sticky must lie between 0 and 1, got 7.0"),
+        (["--train-every", "-1"], "--train-every must be at least 0, got -1"),
+        (["--checkpoint-every", "-5"], "--checkpoint-every must be at least 0, got -5"),
+        (["--evaluation-frames", "0"], "--evaluation-frames must be at least 1, got 0"),
+        (["--threads", "-1"], "--threads must be at least 0, got -1"),
+        (["--learning-rate", "-1"], "--learning-rate must be at least 0, got -1"),
+        (["--learning-rate", "nan"], "--learning-rate must be at least 0, got nan"),
+        (["--watch-budget", "2"], "at most 1, got 2: 0.01 is 1 %"),
+        (["--probe", "nowhere.npz"], "nowhere.npz"),
+        (["--probe", "pong"], "--probe must be of breakout, got one of pong"),
         (["--seed", "-1"], "--seed must be"),
         (["--resume", "nowhere"], "start a new run"),
         (["--logdir", "{file}/run"], "choose another"),
@@ -408,9 +438,10 @@ def test_a_full_disk_is_told_once_and_training_goes_on(tmp_path):
 def test_wrong_options_are_refused_with_a_remedy(tmp_path, options, remedy, capsys):
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit) as stop:
-        main(["--no-watch", "--logdir", str(tmp_path / "run"), *(o.format(file=tmp_path / "file") for o in options)])
+        main(["--logdir", str(tmp_path / "run"), *(o.format(file=tmp_path / "file") for o in options)])
     assert stop.value.code == 2
     assert remedy in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.real

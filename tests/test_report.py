@@ -2,6 +2,9 @@
 
 import json
 import math
+from dataclasses import replace
+
+import pytest
 
 from rlwatch.measures.relevance import ObjectRelevance, QStatistics, TargetRelevance
 from rlwatch.report import Finding, Report
@@ -78,5 +81,12 @@ def test_the_words_begin_with_the_findings_and_list_objects_by_lift():
     assert "what the choice between actions rests on" in words
 
 
-def test_without_a_finding_the_words_say_so():
-    assert "nothing stands above" in Report(**(vars(REPORT) | {"findings": ()})).markdown()
+@pytest.mark.parametrize(
+    ("without", "words"),
+    [
+        ({}, "nothing has stood above its untrained baseline in two checkpoints in a row"),
+        ({"untrained": {}}, "no findings: there is no untrained baseline"),
+    ],
+)
+def test_without_a_finding_the_words_say_why(without, words):
+    assert words in replace(REPORT, findings=(), **without).markdown()

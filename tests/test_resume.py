@@ -66,9 +66,9 @@ def test_the_log_of_other_questions_or_of_other_checkpoints_is_refused(asked, tm
     files, settings, _ = asked
     log = tmp_path / "log"
     list(explain_checkpoints(files[:1], **settings, logdir=log))
-    with pytest.raises(ValueError, match="another method, epsilon, got gradient_x_input: choose another --logdir"):
+    with pytest.raises(ValueError, match="another method, epsilon, got gradient_x_input: choose another logdir"):
         list(explain_checkpoints(files[:1], **(settings | {"method": "gradient_x_input"}), logdir=log))
-    with pytest.raises(ValueError, match=r"another probe, .* choose another --logdir"):
+    with pytest.raises(ValueError, match=r"another probe, .* choose another logdir"):
         list(explain_checkpoints(files[:1], **(settings | {"probe": "breakout"}), logdir=log))
     other = shutil.copytree(files[0].parent, tmp_path / "elsewhere" / "weights")
     with pytest.raises(ValueError, match=r"holds step 0 of .*choose another --logdir"):

@@ -66,10 +66,27 @@ def test_a_clock_that_stands_still_or_runs_backwards_does_no_harm():
     assert not schedule.due(10)
 
 
-@pytest.mark.parametrize(("settings", "remedy"), [({"budget": 0.0}, "0.01 = 1 %"), ({"every": 0}, "leave it out")])
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"budget": 0.0}, "0.01 = 1 %"),
+        ({"every": 0}, "leave it out"),
+        ({"total_steps": 0}, "got 0: leave it out"),
+        ({"total_steps": -5}, "got -5: leave it out"),
+    ],
+)
 def test_settings_out_of_range_are_refused_with_a_remedy(settings, remedy):
     with pytest.raises(ValueError, match=remedy):
         Schedule(**settings)
+
+
+def test_beyond_the_length_that_was_told_the_budget_alone_rules():
+    clock = Clock()
+    schedule = Schedule(budget=0.05, total_steps=1000, clock=clock)
+    made = run(schedule, clock, steps=20_000, price=0.1, first=0.2)
+    assert sum(step > 1000 for step in made) > 10
+    assert max(late - early for early, late in pairwise(step for step in made if step > 1000)) < 1000
+    assert schedule.fraction <= 0.0501
 
 
 def test_of_what_fills_the_log_the_gaps_grow_with_the_count_of_checkpoints():

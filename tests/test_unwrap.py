@@ -124,7 +124,7 @@ def test_two_optimisers_of_one_network_count_steps_and_not_updates(tmp_path):
     watch.attach(first)
     watch.attach(second)
     steps = []
-    watch._submit = lambda job: steps.append(job.step) or watch._schedule.pay(job.step, 0.0)
+    watch._submit = lambda step, **_: steps.append(step) or watch._schedule.pay(step, 0.0)
     for _ in range(9):
         first.step()
         second.step()

@@ -14,6 +14,9 @@ from rlwatch.watch import Watch
 IMAGE = 3
 """Axes of stacked frames."""
 
+RAW = View("float in [0, 255]", 1.0, False)
+"""What a framework makes of bytes where nothing scales them."""
+
 
 @contextmanager
 def finishing(watch: Watch, last_step: Callable[[], int]) -> Iterator[None]:

@@ -8,12 +8,11 @@ import torch
 from d3rlpy.algos.qlearning.torch.dqn_impl import DQNImpl
 from torch import Tensor, nn
 
-from rlwatch.adapters.common import finishing, game_of, probe_of, tell_return
-from rlwatch.attribution.inputs import Observe, View
+from rlwatch.adapters.common import RAW, finishing, game_of, probe_of, tell_return
+from rlwatch.attribution.inputs import Observe
 from rlwatch.unwrap import Read
 from rlwatch.watch import Watch
 
-RAW = View("float in [0, 255]", 1.0, False)
 """What d3rlpy hands to a network where there is no observation scaler."""
 
 

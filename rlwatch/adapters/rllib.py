@@ -34,7 +34,7 @@ def watch_callback(probe: Any = None, *, module: str = "default_policy", **setti
 
         def on_train_result(self, *, algorithm: Any, result: dict[str, Any], **_: Any) -> None:
             del algorithm
-            if self.watch is not None:
+            if self.watch is not None and not self.watch.closed:
                 _after_iteration(self.watch, result, settings.get("total_steps"))
 
     return WatchCallback

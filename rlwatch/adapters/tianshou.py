@@ -7,12 +7,10 @@ from typing import Any
 from tianshou.algorithm.modelfree.dqn import DiscreteQLearningPolicy
 from torch import Tensor, nn
 
-from rlwatch.adapters.common import finishing, game_of, observe_of, probe_of, seen_in, tell_return
-from rlwatch.attribution.inputs import View
+from rlwatch.adapters.common import RAW, finishing, game_of, observe_of, probe_of, seen_in, tell_return
 from rlwatch.unwrap import Read
 from rlwatch.watch import Watch
 
-RAW = View("float in [0, 255]", 1.0, False)
 """What Tianshou hands to a network: the environment's frames, not scaled."""
 
 

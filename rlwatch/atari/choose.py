@@ -29,7 +29,11 @@ def record_probe(
     Raises: ValueError on an unknown game or policy, or when `steps` (default 20,000) are too few for the segments.
     """
     recording = record(
-        game, policy, steps=steps or STEPS, seed=seed, repeat_action_probability=repeat_action_probability
+        game,
+        policy,
+        steps=STEPS if steps is None else steps,
+        seed=seed,
+        repeat_action_probability=repeat_action_probability,
     )
     return choose(recording, segments=segments, length=length, generator=np.random.default_rng(seed))
 

@@ -47,6 +47,8 @@ def read(path: Path, lines: int) -> Edits:
 
     Raises: ValueError, naming the entry and the remedy, when it holds anything else; FileNotFoundError.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"expected names of objects (--objects) in a TOML file, got none at {path}")
     text = path.read_text(encoding="utf-8")
     try:
         return _edits(str(path), tomllib.loads(text), path.parent, lines)

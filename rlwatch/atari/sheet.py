@@ -1,6 +1,7 @@
-"""The contact sheet of a probe: one screen a segment, with its objects outlined in colours that a legend names."""
+"""The contact sheet of a probe: one screen a segment, its objects outlined and named, and a legend of how many."""
 
-from collections.abc import Mapping, Sequence
+import colorsys
+from collections.abc import Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -11,16 +12,14 @@ from rlwatch.atari.objects import Boxes
 
 ZOOM, COLUMNS, EDGE, LINE, SIZE = 2, 4, 16, 26, 17
 PAPER, INK = (22, 24, 29), (240, 242, 245)
-OUTLINES = (
-    (255, 224, 70),
-    (70, 225, 130),
-    (240, 130, 240),
-    (60, 220, 220),
-    (255, 160, 60),
-    (255, 255, 255),
-    (190, 235, 60),
-    (175, 150, 255),
-)
+SMALL = 10
+"""Size of a name beside its box."""
+GOLDEN = 0.381966
+"""Part of the colour circle from one object to the next: however many there are, no two get the same hue."""
+SATURATIONS = (0.75, 0.4)
+
+Colour = tuple[int, int, int]
+Place = tuple[int, int, int, int]
 
 
 def draw(
@@ -33,24 +32,33 @@ def draw(
     """The screens at twice their size, four in a row, each under its label; on top the title and what is outlined."""
     height, width = ZOOM * screens.shape[1], ZOOM * screens.shape[2]
     rows = -(-len(screens) // COLUMNS)
-    top = 2 * LINE + 2 * EDGE
-    size = (EDGE + COLUMNS * (width + EDGE), top + rows * (height + LINE + EDGE))
-    page = Image.new("RGB", size, PAPER)
+    across = EDGE + COLUMNS * (width + EDGE)
+    colours = {name: colour_of(index) for index, name in enumerate(visible)}
+    legend = list(_legend(visible, across))
+    top = max([y for _, (_, y) in legend], default=EDGE) + LINE + EDGE
+    page = Image.new("RGB", (across, top + rows * (height + LINE + EDGE)), PAPER)
     pen = ImageDraw.Draw(page)
-    colours = {name: OUTLINES[index % len(OUTLINES)] for index, name in enumerate(visible)}
     _write(pen, (EDGE, EDGE), title, INK)
-    _legend(pen, colours, visible)
+    for name, at in legend:
+        _write(pen, at, _told(name, visible), colours[name])
     for index, (picture, objects, label) in enumerate(zip(screens, boxes, labels, strict=True)):
         row, column = divmod(index, COLUMNS)
         x, y = EDGE + column * (width + EDGE), top + row * (height + LINE + EDGE)
         _write(pen, (x, y), label, INK)
-        page.paste(Image.fromarray(_outlined(picture, objects, colours)), (x, y + LINE))
+        outlined = Image.fromarray(_outlined(picture, objects, colours))
+        _name(outlined, objects, colours)
+        page.paste(outlined, (x, y + LINE))
     return np.asarray(page)
 
 
-def _outlined(
-    picture: UInt8[np.ndarray, "y x 3"], objects: Boxes, colours: Mapping[str, tuple[int, int, int]]
-) -> np.ndarray:
+def colour_of(index: int) -> Colour:
+    """The colour of the object of this index."""
+    hue, saturation = index * GOLDEN % 1, SATURATIONS[index % len(SATURATIONS)]
+    red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, saturation, 1))
+    return red, green, blue
+
+
+def _outlined(picture: UInt8[np.ndarray, "y x 3"], objects: Boxes, colours: Mapping[str, Colour]) -> np.ndarray:
     """The enlarged screen with a line around each box, just outside of it, so that the object stays to be seen."""
     large = np.repeat(np.repeat(picture, ZOOM, axis=0), ZOOM, axis=1)
     for name, boxes in objects.items():
@@ -60,13 +68,44 @@ def _outlined(
     return large
 
 
-def _legend(pen: ImageDraw.ImageDraw, colours: Mapping[str, tuple[int, int, int]], visible: Mapping[str, int]) -> None:
-    x = EDGE
-    for name, count in visible.items():
-        text = f"{name.replace('_', ' ')} {count}"
-        _write(pen, (x, EDGE + LINE), text, colours[name])
-        x += round(pen.textlength(text, font=ImageFont.load_default(SIZE))) + EDGE
+def _name(picture: Image.Image, objects: Boxes, colours: Mapping[str, Colour]) -> None:
+    """Write each object's name at one of its boxes, above or below, where no box, name or edge is in the way."""
+    pen = ImageDraw.Draw(picture)
+    taken = [(ZOOM * x, ZOOM * y, ZOOM * w, ZOOM * h) for boxes in objects.values() for x, y, w, h in boxes]
+    for name, boxes in objects.items():
+        text = name.replace("_", " ")
+        width = round(pen.textlength(text, font=ImageFont.load_default(SMALL)))
+        for x, y, _, h in boxes:
+            left = min(ZOOM * x, picture.width - width)
+            tops = ZOOM * y - SMALL - 4, ZOOM * (y + h) + 1
+            free = [one for top in tops if _is_free(one := (left, top, width, SMALL + 2), taken, picture.height)]
+            if free:
+                taken.append(free[0])
+                pen.rectangle((left, free[0][1], left + width, free[0][1] + SMALL + 2), fill=PAPER)
+                pen.text(free[0][:2], text, fill=colours[name], font=ImageFont.load_default(SMALL))
+                break
 
 
-def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, colour: tuple[int, int, int]) -> None:
+def _is_free(place: Place, taken: Sequence[Place], bottom: int) -> bool:
+    x, y, w, h = place
+    inside = y >= 0 and y + h <= bottom
+    return inside and all(x >= a + c or a >= x + w or y >= b + d or b >= y + h for a, b, c, d in taken)
+
+
+def _legend(visible: Mapping[str, int], across: int) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Where each object's words stand, in as many lines as they need."""
+    x, y = EDGE, EDGE + LINE
+    for name in visible:
+        width = round(ImageFont.load_default(SIZE).getlength(_told(name, visible)))
+        if x > EDGE and x + width + EDGE > across:
+            x, y = EDGE, y + LINE
+        yield name, (x, y)
+        x += width + EDGE
+
+
+def _told(name: str, visible: Mapping[str, int]) -> str:
+    return f"{name.replace('_', ' ')} {visible[name]}"
+
+
+def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, colour: Colour) -> None:
     pen.text(at, text, fill=colour, font=ImageFont.load_default(SIZE))

@@ -116,7 +116,8 @@ def _content(path: Path) -> Any:
 def _checked(archive: zipfile.ZipFile) -> set[str]:
     """The names in an archive.
 
-    Raises: ValueError when it inflates to too much, or a name leads out of it.
+    Raises: ValueError when it inflates to too much, a name leads out of it, or a checksum is not that of the bytes:
+    torch does not look at it.
     """
     infos = archive.infolist()
     total = sum(info.file_size for info in infos)
@@ -126,6 +127,9 @@ def _checked(archive: zipfile.ZipFile) -> set[str]:
         name = PurePosixPath(info.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts:
             raise ValueError(f"its member {info.filename!r} leads out of the archive")
+    broken = archive.testzip()
+    if broken is not None:
+        raise ValueError(f"its member {broken!r} is corrupt: expected other bytes by its checksum")
     return {info.filename for info in infos}
 
 

@@ -89,7 +89,7 @@ def _stable_baselines3(content: Content) -> Saved | None:
                 head="quantiles" if quantiles else "",
                 quantiles_first=quantiles,
                 actions=int(count) if count.isdigit() else None,
-                step=int(about.get("num_timesteps", -1)),
+                step=_step(about.get("num_timesteps", -1)),
             )
     return None
 
@@ -229,7 +229,7 @@ def _state_dict(content: Content) -> Saved:
     described = {key: value for key, value in content.items() if isinstance(value, (int, float, str))}
     return Saved(
         (_tensors(weights),),
-        step=int(described.get("step", -1)),
+        step=_step(described.get("step", -1)),
         game=str(described.get("game", "")),
         returns=float(described.get("returns", "nan")),
     )
@@ -272,3 +272,11 @@ def _flat(content: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 def _dict(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _step(told: Any) -> int:
+    """Raises: ValueError when it is no number of steps."""
+    try:
+        return int(told)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"expected as its step a whole number, got {told!r:.40}: leave it out of the file") from None

@@ -1,6 +1,7 @@
 """One checkpoint: its file read, its format told, its network built."""
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,18 +44,21 @@ def load(
     where the network has several outputs per action; `activation`, "relu", "elu" or "tanh".
 
     Raises: FileNotFoundError; ValueError when the file is no checkpoint, is truncated, holds more than weights and
-    plain values, or describes a network of another form, each with a remedy.
+    plain values, describes a network of another form, or holds NaN or infinity, each with a remedy.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"no checkpoint at {path}: give a file, or a folder that holds {', '.join(files.SUFFIXES)} files"
         )
+    if divisor is not None and not 0 < divisor < math.inf:
+        raise ValueError(f"divisor must be above 0, got {divisor}: 255 for pixels that a network takes from 0 to 1")
     content = files.read(path)
     told = {"divisor": divisor, "actions": actions, "activation": activation, "head": head}
     try:
         saved = _settled(recognised(content), {name: value for name, value in told.items() if value is not None}, path)
         network = build(saved)
+        _check_finite(network)
     except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
         raise ValueError(f"{path}: {error}") from error
     step = saved.step if saved.step >= 0 else files.step_of(path)
@@ -97,4 +101,17 @@ def _numbers(saved: Saved, outputs: int, of_value: int) -> int:
         raise ValueError(
             f"its last layer has {outputs} outputs, which are not as many for each of {saved.actions} actions"
         )
+    if outputs < 2 * saved.actions:
+        raise ValueError(
+            f"expected at least 2 {saved.head} for each of {saved.actions} actions, got {outputs} outputs in all: "
+            "these are Q-values, leave head= (--head) out"
+        )
     return outputs // saved.actions
+
+
+def _check_finite(network: nn.Module) -> None:
+    broken = [name for name, weights in network.named_parameters() if not weights.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"expected finite weights, got NaN or infinity in {', '.join(broken)}: the training has diverged before it"
+        )

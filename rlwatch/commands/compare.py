@@ -3,6 +3,8 @@
 import argparse
 import json
 import math
+import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from rlwatch.commands.terminal import console_of
 from rlwatch.compare import ComparedObject, Comparison, Variant, compare
 from rlwatch.measures.seeds import Band, Median
 from rlwatch.report import MEANINGS
@@ -30,11 +33,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs, as TensorBoard's --logdir takes them")
     parser.add_argument(
         "--group",
-        nargs="+",
         action="append",
         default=[],
-        metavar=("NAME=GLOB", "GLOB"),
-        help="folders that make up a variant of this name; may be given several times, after the runs",
+        metavar="NAME=GLOB",
+        help="folders that make up a variant of this name; may be given several times, for one name too",
     )
     parser.add_argument("--target", default="greedy", help="; ".join(f"{a}: {b}" for a, b in MEANINGS.items()))
     parser.add_argument("--returns", metavar="TAG", help="the scalar that holds returns (default: the first all have)")
@@ -49,14 +51,16 @@ def run(options: argparse.Namespace) -> int:
     Raises: as `rlwatch.compare.compare` does; ValueError for a group without a name; OSError when the log cannot be
     written.
     """
-    groups = dict(_group(words) for words in options.group)
+    groups = defaultdict[str, list[str]](list)
+    for name, pattern in map(_group, options.group):
+        groups[name].append(pattern)
     compared = compare(options.runs, groups=groups, target=options.target, returns=options.returns)
     if options.logdir is not None:
         write(compared, options.logdir)
     if options.json:
         print(json.dumps(compared.as_json()))  # noqa: T201 - a program prints
     else:
-        _print(compared, Console())
+        _print(compared, console_of(sys.stdout))
     return 0
 
 
@@ -74,19 +78,19 @@ def write(compared: Comparison, logdir: Path) -> None:
         writer.close()
 
 
-def _group(words: list[str]) -> tuple[str, list[str]]:
-    name, separator, first = words[0].partition("=")
-    if not (name and separator and first):
-        raise ValueError(f"--group must be NAME=GLOB, got {words[0]!r}: for instance --group dueling='runs/dueling-*'")
-    return name, [first, *words[1:]]
+def _group(told: str) -> tuple[str, str]:
+    name, separator, pattern = told.partition("=")
+    if not (name and separator and pattern):
+        raise ValueError(f"--group must be NAME=GLOB, got {told!r}: for instance --group dueling='runs/dueling-*'")
+    return name, pattern
 
 
 def _print(compared: Comparison, console: Console) -> None:
     for variant in compared.variants:
         console.print(_table(variant, compared))
-        console.print(f"runs: {', '.join(variant.runs)}", highlight=False)
+        console.print(f"runs: {', '.join(variant.runs)}", highlight=False, soft_wrap=True)
     for note in compared.notes:
-        console.print(f"note: {note}", highlight=False)
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
 
 
 def _table(variant: Variant, compared: Comparison) -> Table:

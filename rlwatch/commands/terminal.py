@@ -1,28 +1,32 @@
 """What a command shows at a terminal besides its output: how far it has come, and what others print."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+WIDE = 200
+"""Columns that a table may take in a file or a pipe."""
 
 
 @contextmanager
 def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, told how many are done and of how many; nothing where stderr is no terminal, or of one only."""
+    """A bar on stderr, told how many are done and of how many; nothing where stderr is no terminal."""
     console = Console(stderr=True)
-    columns = BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn()
+    columns = BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeElapsedColumn(), TimeRemainingColumn()
     # what is printed goes through the bar where it would break it, and past it into a file
     at_terminal = sys.stdout.isatty()
     bar = Progress(
         *columns, console=console, transient=True, redirect_stdout=at_terminal, disable=not console.is_terminal
     )
-    task = bar.add_task("", visible=False)
+    task = bar.add_task("", total=None)
 
     def update(done: int, of: int) -> None:
-        bar.update(task, completed=done, total=of, visible=of > 1)
+        bar.update(task, completed=done, total=of)
 
     with bar:
         yield update
@@ -34,3 +38,13 @@ def own_output() -> Iterator[Any]:
     output = sys.stdout
     with redirect_stdout(sys.stderr):
         yield output
+
+
+def console_of(output: Any) -> Console:
+    """A console whose tables are as wide as the terminal; where there is none, as wide as they must be."""
+    return Console(file=output, width=None if output.isatty() else WIDE)
+
+
+def end_quietly() -> None:
+    """Send what is still to be printed nowhere: whoever read it, such as `head`, has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

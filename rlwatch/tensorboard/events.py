@@ -82,6 +82,16 @@ class EventFile:
         self._pending += parts
 
 
+def read_events(path: Path) -> Iterator[Event]:
+    """The events of a file, up to the first that is torn."""
+    with path.open("rb") as file:
+        while len(head := file.read(12)) == 12 and masked_crc32c(head[:8]) == struct.unpack("<8xI", head)[0]:  # noqa: PLR2004
+            data, crc = file.read(struct.unpack("<Q4x", head)[0]), file.read(4)
+            if len(crc) < 4 or struct.unpack("<I", crc)[0] != masked_crc32c(data):  # noqa: PLR2004 - its length
+                return
+            yield Event.FromString(data)
+
+
 def check_folder(logdir: Path) -> None:
     """Make sure that an event file could be written there.
 

@@ -12,7 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from rlwatch.measures.relevance import ObjectRelevance
-from rlwatch.tensorboard.blobs import REPORT, parse
+from rlwatch.tensorboard.blobs import MAPS, REPORT, parse, read_header
+from rlwatch.tensorboard.events import read_events
 
 Series = tuple[Int[np.ndarray, " point"], Float[np.ndarray, " point"]]
 """The steps, which never fall, and the values of one tag."""
@@ -65,6 +66,20 @@ def read_run(folder: Path) -> Run:
     log = EventAccumulator(str(folder), size_guidance=kept).Reload()
     scalars = {tag: _series(log, tag) for tag in log.Tags()["scalars"]}
     return Run(folder, scalars, _report(log), dict(_hparams(log)))
+
+
+def newest_scales(folder: Path, *, before: int | None = None) -> dict[str, float]:
+    """Each target's colour scale at the newest checkpoint, or the newest before a step; empty where there is none."""
+    found: dict[int, Mapping[str, float]] = {}
+    for file in sorted(folder.glob("*tfevents*")):
+        for event in read_events(file):
+            if event.HasField("session_log"):  # a training that went on from there
+                found = {step: scales for step, scales in found.items() if step < event.step}
+            for value in event.summary.value:
+                if value.tag == MAPS:
+                    found[event.step] = read_header(value.tensor.string_val[0])["scale"]
+    steps = [step for step in found if before is None or step < before]
+    return dict(found[max(steps)]) if steps else {}
 
 
 def history(run: Run, target: str, name: str) -> dict[int, ObjectRelevance]:

@@ -19,9 +19,10 @@ export function findingsList({ store, data }) {
 }
 
 function nothing(checkpoints) {
-  return checkpoints.length
-    ? "Nothing stands above its untrained baseline yet."
-    : "No checkpoint yet, so nothing was found.";
+  if (!checkpoints.length) return "No checkpoint yet, so nothing was found.";
+  return Object.keys(checkpoints.at(-1).untrained ?? {}).length
+    ? "Nothing has stood above its untrained baseline in two checkpoints in a row."
+    : "No findings: there is no untrained baseline to compare with.";
 }
 
 function goTo(store, { step, target, object }) {

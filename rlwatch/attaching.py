@@ -1,0 +1,83 @@
+"""What a monitor looks at when it is attached: the game, the log that is there already, the random generators."""
+
+import logging
+import numbers
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rlwatch.atari.names import plain
+from rlwatch.atari.probe import Probe
+from rlwatch.comparison import Past
+from rlwatch.examination import Examination
+from rlwatch.resume import read_log
+
+PLACES = ("inline", "process")
+log = logging.getLogger("rlwatch")
+
+
+def loaded(probe: object) -> Probe:
+    """The probe, a game's or a file's.
+
+    Raises: TypeError when it is neither; as `Probe.load` does.
+    """
+    if isinstance(probe, Probe):
+        return probe
+    if not isinstance(probe, str | Path):
+        raise TypeError(f"probe must be a game, a probe file or a Probe, got {type(probe).__name__}: probe='breakout'")
+    return Probe.load(probe)
+
+
+def check_settings(where: str, seed: object) -> None:
+    """Raises: ValueError, TypeError when a setting is none of those that there are."""
+    if where not in PLACES:
+        raise ValueError(f"where must be one of {', '.join(PLACES)}, got {where!r}")
+    if not isinstance(seed, numbers.Integral):
+        raise TypeError(f"seed must be a whole number, got {type(seed).__name__}: seed=0")
+
+
+def check_game(probe: Probe, game: str | None) -> None:
+    """Raises: ValueError when the probe is of another game."""
+    if game is not None and plain(game) != plain(probe.game):
+        raise ValueError(
+            f"the probe is of {probe.game}, the training of {game}: give probe={game!r}, or make one with "
+            f"`rlwatch record {game} --out FILE`"
+        )
+
+
+def past(folder: str | Path | None, first_step: int, examination: Examination) -> Past:
+    """What the log in a folder says of the checkpoints before the step that a training goes on from.
+
+    Raises: ValueError when they were of another probe or method.
+    """
+    if folder is None or not first_step:
+        return Past()
+    before = read_log(Path(folder), before=first_step)
+    before.check(examination.probe.digest, examination.method)
+    return before.past(examination.targets, examination.objects)
+
+
+def warn_of_another(folder: Path) -> None:
+    """Say it where the folder holds a log of rlwatch: TensorBoard mixes the two or hides one."""
+    if any(folder.glob("*tfevents*.rlwatch")):
+        log.warning(
+            "rlwatch: %s holds a log of rlwatch already, and TensorBoard shows only one or a mixture: give each "
+            "training a logdir of its own, or purge_step= the step that it goes on from (0 for anew)",
+            folder,
+        )
+
+
+@contextmanager
+def untouched_generators() -> Iterator[None]:
+    """Put the global random generators back as they were: they belong to the training."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the training's own, kept as it is
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002 - the same

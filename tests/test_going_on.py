@@ -1,0 +1,119 @@
+"""A training that resumes: its log goes on as if it had never stopped."""
+
+import logging
+
+import pytest
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from rlwatch import Watch
+from rlwatch.tensorboard.runs import newest_scales
+from tests.test_calls import attach  # noqa: F401 - a fixture
+from tests.test_faults import probe  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.usefixtures("types_unchecked")
+
+
+def look_at_the_paddle(watch):
+    """Make the first action's Q-value the newest frame at the paddle's height, all others 0."""
+    eye, head = watch._network[0], watch._network[3]
+    with torch.no_grad():
+        eye.weight.zero_()
+        eye.weight[0, 3] = 1
+        for values in (eye.bias, head.weight, head.bias):
+            values.zero_()
+        head.weight[0, 91:98] = 1  # of the first of four maps of 10 × 10
+
+
+def watched(attach, steps, *, louder=1.0, **settings):  # noqa: F811 - the fixture
+    """What a Watch of these steps finds."""
+    watch = attach(**settings)
+    look_at_the_paddle(watch)
+    with torch.no_grad():
+        watch._network[3].weight.mul_(louder)
+    for step in steps:
+        watch(step)
+        watch._settle()
+    watch.close()
+    return [finding.text.split(":")[0] for finding in watch.findings if finding.object == "paddle"]
+
+
+@pytest.mark.parametrize("where", ["inline", "process"])
+def test_findings_are_dated_to_the_checkpoint_before_the_break_and_the_scale_never_shrinks(
+    tmp_path,
+    attach,  # noqa: F811
+    where,
+):
+    expected = watched(attach, (0, 10, 20), louder=64.0, where=where)
+    assert expected
+    assert all("step 0 " in text for text in expected)
+    scales = newest_scales(tmp_path)
+    assert watched(attach, (30,), where=where, purge_step=30) == expected
+    assert newest_scales(tmp_path) == scales
+    assert watched(attach, (0, 10), logdir=tmp_path / "anew") == expected
+    assert newest_scales(tmp_path / "anew") != scales
+
+
+def test_what_lies_behind_the_step_that_a_training_goes_on_from_does_not_count(tmp_path, attach):  # noqa: F811
+    watched(attach, (20,), purge_step=0)
+    low = newest_scales(tmp_path)
+    watched(attach, (40,), louder=64.0, purge_step=30)
+    assert newest_scales(tmp_path) != low
+    assert newest_scales(tmp_path, before=40) == low
+    assert "step 30 " in watched(attach, (30, 40), purge_step=20)[0]
+    assert newest_scales(tmp_path) == low
+
+
+def test_a_training_that_goes_on_in_a_shared_log_goes_on_with_its_findings(tmp_path, attach):  # noqa: F811
+    for steps, purge_step in (((0, 10), 0), ((20,), 11)):
+        writer = SummaryWriter(tmp_path, purge_step=purge_step)
+        found = watched(attach, steps, writer=writer, logdir=None, purge_step=purge_step)
+        writer.close()
+    assert "step 0 " in found[0]
+
+
+def test_a_log_of_another_probe_is_no_log_to_go_on_with(tmp_path, attach):  # noqa: F811
+    watched(attach, (0,))
+    with pytest.raises(ValueError, match="holds another probe"):
+        Watch(attach(logdir=tmp_path / "other")._network, "breakout", logdir=tmp_path, purge_step=1)
+
+
+def test_updates_are_counted_from_where_a_training_goes_on(attach):  # noqa: F811
+    watch = attach(purge_step=1000)
+    optimizer = torch.optim.SGD(watch._network.parameters(), lr=0.0)
+    watch.attach(optimizer, steps_per_update=4).remove()
+    watch.attach(optimizer, steps_per_update=4)
+    optimizer.step()
+    assert watch._last.step == 1004
+    watch.attach(optimizer, steps_per_update=4, first_step=2000)
+    optimizer.step()
+    assert watch._last.step == 2004
+
+
+def test_what_cannot_be_attached_is_refused_with_a_remedy(attach):  # noqa: F811
+    watch = attach()
+    optimizer = torch.optim.SGD(watch._network.parameters(), lr=0.0)
+    with pytest.raises(TypeError, match="expected a torch optimiser, got NoneType"):
+        watch.attach(None)
+    with pytest.raises(ValueError, match="steps_per_update must be at least 1, got 0"):
+        watch.attach(optimizer, steps_per_update=0)
+    watch.close()
+    with pytest.raises(RuntimeError, match="attach a new Watch"):
+        watch.attach(optimizer)
+
+
+@pytest.mark.parametrize("where", ["inline", "process"])
+def test_a_second_monitor_in_a_folder_is_warned_of_unless_it_goes_on(tmp_path, attach, caplog, where):  # noqa: F811
+    def warned(**settings):
+        caplog.clear()
+        attach(where=where, **settings).close()
+        return [record.message for record in caplog.records]
+
+    with caplog.at_level(logging.WARNING, logger="rlwatch"):
+        assert not warned(purge_step=0)
+        attach()(0)
+        (told,) = warned()
+        assert f"{tmp_path} holds a log of rlwatch already" in told
+        assert "purge_step=" in told
+        assert not warned(purge_step=1)
+        assert not warned(logdir=tmp_path / "new")
