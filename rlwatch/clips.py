@@ -40,7 +40,7 @@ class ClipMaker:
     def __init__(self, probe: Probe, *, frames: int = 48) -> None:
         self._probe = probe
         self._shown = _spread(probe.segment, frames)
-        self._screens = probe.rgb()[self._shown]
+        self._screens = probe.rgb(self._shown)
         boxes = probe.boxes()
         self._boxes = [boxes[index] for index in self._shown]
         self._situations = [_situation(probe.situations[probe.segment[index]]) for index in self._shown]
