@@ -53,7 +53,7 @@ class ClipMaker:
     def __init__(self, probe: Probe, *, frames: int = FRAMES, scales: Mapping[str, float] | None = None) -> None:
         self._probe = probe
         self.shown = shown_frames(probe, frames)
-        self._screens = probe.rgb()[self.shown]
+        self._screens = probe.rgb(self.shown)
         boxes = probe.boxes()
         self._boxes = [boxes[index] for index in self.shown]
         self._situations = [_situation(probe.situations[probe.segment[index]]) for index in self.shown]

@@ -12,7 +12,6 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -212,13 +211,18 @@ def test_a_slow_disk_is_paid_for_from_the_budget(monkeypatch, tmp_path, probe):
     watch.close()
 
 
-def test_many_monitors_leave_no_memory_no_hook_and_no_open_file(tmp_path, probe):
+def test_a_thousand_monitors_leave_no_memory_no_hook_and_no_open_file(tmp_path, probe):
     network = torch.nn.Sequential(torch.nn.Conv2d(4, 2, 8, 8), torch.nn.Flatten(), torch.nn.Linear(200, 4))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
+    light = replace(
+        probe, situations=probe.situations[:1], **{name: getattr(probe, name)[:16] for name in PER_OBSERVATION}
+    )
 
     def cycle(number):
-        watch = Watch(network, probe, logdir=tmp_path / str(number % 10), method="epsilon")
+        watch = Watch(network, light, logdir=tmp_path / str(number % 10), method="epsilon", every=1)
         watch.attach(optimizer)
+        if number % 50 == 0:
+            optimizer.step()
         watch.close()
 
     def held():
@@ -226,17 +230,12 @@ def test_many_monitors_leave_no_memory_no_hook_and_no_open_file(tmp_path, probe)
         used = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
         return used, sum(1 for _ in Path("/proc/self/fd").iterdir())
 
-    for number in range(20):
-        cycle(number)
-    before = held()
     for number in range(100):
         cycle(number)
-    watch = Watch(network, probe, logdir=tmp_path, method="epsilon")
-    for _ in range(1000):
-        watch.attach(optimizer).remove()
-    watch.close()
+    before = held()
+    for number in range(1000):
+        cycle(number)
     after = held()
     assert after[0] - before[0] < 20 << 20
     assert after[1] == before[1]
     assert not optimizer._optimizer_step_post_hooks
-    assert np.isfinite(sum(float(value.sum()) for value in network.state_dict().values()))

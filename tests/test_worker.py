@@ -144,6 +144,20 @@ def test_weights_that_are_not_numbers_give_a_warning_and_the_next_checkpoint_wor
     assert [event.step for event in read(tmp_path).Scalars("rlwatch/lift/greedy/ball")] == [1]
 
 
+def test_a_worker_that_is_halted_for_a_while_keeps_nobody_waiting_and_goes_on(tmp_path, attach):
+    watch = attach(network())
+    report_of(watch, 0)
+    worker = watch._place._process.pid
+    os.kill(worker, signal.SIGSTOP)
+    began = time.monotonic()
+    assert [watch(step) for step in range(1, 20)] == [None] * 19
+    assert time.monotonic() - began < 5
+    os.kill(worker, signal.SIGCONT)
+    assert report_of(watch, 20).step == 1
+    watch.close()
+    assert [event.step for event in read(tmp_path).Scalars("rlwatch/lift/greedy/ball")][:2] == [0, 1]
+
+
 def test_a_network_whose_layers_change_is_sent_anew(attach):
     one = network()
     watch = attach(one)

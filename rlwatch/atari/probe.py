@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -152,10 +152,9 @@ class Probe:
         stacked: UInt8[np.ndarray, "probe stack y x"] = pictures[stack.reshape(-1, self.stack.shape[1])]
         return stacked
 
-    def rgb(self) -> UInt8[np.ndarray, "probe y 160 3"]:
-        """The newest frame of each observation in colour, pooled as the agent's is."""
-        colours: UInt8[np.ndarray, "probe y 160 3"] = screen.pooled_rgb(self.screens, self.palette)[self.stack[:, -1]]
-        return colours
+    def rgb(self, some: Sequence[int] | slice | np.ndarray = slice(None)) -> UInt8[np.ndarray, "some y 160 3"]:
+        """The newest frame of some of the observations (all) in colour, pooled as the agent's is."""
+        return screen.pooled_rgb(self.screens[self.stack[some, -1]], self.palette)
 
     @cached_property
     def placed(self) -> Placed:
@@ -169,7 +168,8 @@ class Probe:
 
         A mask holds the object as either of the two pooled screens shows it, grown by `dilation` pixels on each side.
         """
-        return {name: frames[self.stack] for name, frames in self._frame_masks(dilation).items()}
+        used, stack = np.unique(self.stack, return_inverse=True)
+        return {name: frames[stack.reshape(self.stack.shape)] for name, frames in self._masks(used, dilation).items()}
 
     def boxes(self) -> list[Boxes]:
         """For each observation, each object's boxes on its newest raw screen, empty where it is not visible."""
@@ -181,7 +181,8 @@ class Probe:
 
     def visible(self) -> dict[str, int]:
         """In how many observations each object is to be seen, in at least one stacked frame."""
-        seen = {name: np.flatnonzero(frames.any(axis=(1, 2))) for name, frames in self._frame_masks(0).items()}
+        used = np.unique(self.stack)
+        seen = {name: used[frames.any(axis=(1, 2))] for name, frames in self._masks(used, 0).items()}
         return {name: int(np.isin(self.stack, frames).any(axis=1).sum()) for name, frames in seen.items()}
 
     def contact_sheet(self) -> UInt8[np.ndarray, "y x 3"]:
@@ -200,8 +201,10 @@ class Probe:
     def _words(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _WORDS} | {"metadata": dict(self.metadata)}
 
-    def _frame_masks(self, dilation: int) -> dict[str, Bool[np.ndarray, "frame y x"]]:
-        return placing.masks(self.placed.shapes, self.screens.shape[2], size=self.size, dilation=dilation)
+    def _masks(self, frames: Int64[np.ndarray, " some"], dilation: int) -> dict[str, Bool[np.ndarray, "some y x"]]:
+        raw = (2 * frames[:, None] + np.arange(2)).ravel().tolist()
+        shapes = {name: [everywhere[one] for one in raw] for name, everywhere in self.placed.shapes.items()}
+        return placing.masks(shapes, self.screens.shape[2], size=self.size, dilation=dilation)
 
     def _found(self) -> Placed:
         segment, score = np.zeros(len(self.screens), int), np.full(len(self.screens), np.nan)
