@@ -91,8 +91,8 @@ def test_a_reader_that_goes_away_is_no_error():
 
 def test_a_finding_in_a_pipe_is_one_line(saved, capsys, monkeypatch):
     words = "from step 0 " + "the agent looks at the ball " * 10
-    monkeypatch.setattr("rlwatch.examination.sentence", lambda *_: words)
-    monkeypatch.setattr("rlwatch.examination.spells", lambda *_: [type("Spell", (), {"start": 0})])
+    monkeypatch.setattr("rlwatch.comparison.sentence", lambda *_: words)
+    monkeypatch.setattr("rlwatch.comparison.spells", lambda *_: [type("Spell", (), {"start": 0})])
     assert main(["explain", saved[0], "--probe", saved[1], "--method", "epsilon"]) == 0
     assert words.strip() in capsys.readouterr().out
 
