@@ -340,7 +340,7 @@ def test_a_resumed_run_goes_on_with_what_its_monitor_knew(tmp_path):
     assert watch(again.step + 4).step == 64
     watch.close()
     again.run.close()
-    assert watch._place._logbook._examination._steps == [0, 60, 64]
+    assert watch._place._logbook._examination.comparison._steps == [0, 60, 64]
 
 
 class Recorder:

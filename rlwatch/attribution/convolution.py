@@ -47,7 +47,8 @@ class Convolution:
         first = self._forward(inputs[parts[0]], weight, bias)
         if len(parts) == 1:
             return first.contiguous(memory_format=LAST)
-        outputs = torch.empty(len(inputs), *first.shape[1:], dtype=first.dtype, memory_format=LAST)
+        shape = len(inputs), *first.shape[1:]
+        outputs = torch.empty(shape, dtype=first.dtype, device=first.device, memory_format=LAST)
         outputs[parts[0]] = first
         for rows in parts[1:]:
             outputs[rows] = self._forward(inputs[rows], weight, bias)
