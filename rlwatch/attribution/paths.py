@@ -131,8 +131,8 @@ def _mean_gradient(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     total = torch.zeros_like(observations, memory_format=torch.contiguous_format)
     together = max(1, batch_size // len(shares))
-    for probes in torch.split(torch.arange(len(total)), together):
-        some = slice(int(probes[0]), int(probes[-1]) + 1)
+    for first in range(0, len(total), together):
+        some = slice(first, first + together)
         for numbers in torch.split(torch.arange(len(shares), device=total.device), batch_size):
             pictures = place(some, numbers)
             slopes = gradient(pictures.flatten(0, 1), weights[some].repeat_interleave(len(numbers), 0))
