@@ -77,7 +77,8 @@ def test_a_checkpoint_that_kills_every_process_is_named(asked, monkeypatch):
 def test_what_is_wrong_with_a_checkpoint_is_raised_as_one_process_raises_it(asked, tmp_path):
     settings, _ = asked
     content = torch.load(settings["paths"][1], weights_only=True)
-    next(iter(content["model"].values())).fill_(1e30)
+    for weights in content["model"].values():
+        weights.fill_(1e30)
     torch.save(content, tmp_path / "diverged_1.pt")
     told = []
     for cluster_ in (None, ray):
