@@ -14,21 +14,45 @@ from torch.nn import functional
 from rlwatch.attribution.convolution import LAST, Convolution, in_cache
 
 Made = TypeVar("Made")
+LARGE = 1 << 23
+"""Multiplications of a dense layer from which oneDNN pays."""
 Box = tuple[Tensor, Tensor]
 """The lowest and the highest inputs that a layer can have."""
 
 
 @dataclass(frozen=True)
 class Dense:
-    """The map of `functional.linear`."""
+    """The map of `functional.linear`.
+
+    On a CPU oneDNN multiplies what is large, as it does for convolutions: it takes half the time of torch's own choice
+    where that uses no 512-bit vectors.
+    """
 
     def forward(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """The map itself."""
-        return functional.linear(inputs, weight, bias)
+        if not _onednn_pays(inputs, weight):
+            return functional.linear(inputs, weight, bias)
+        rows = inputs.reshape(-1, inputs.shape[-1]).to_mkldnn()
+        return functional.linear(rows, weight, bias).to_dense().view(*inputs.shape[:-1], len(weight))
 
     def transposed(self, outputs: Tensor, weight: Tensor, shape: Sequence[int]) -> Tensor:
         """The adjoint map, from outputs back to inputs of `shape`."""
-        return (outputs @ weight).view(shape)
+        if not _onednn_pays(outputs, weight):
+            return (outputs @ weight).view(shape)
+        rows = outputs.reshape(-1, len(weight)).to_mkldnn()
+        inputs = torch.ops.aten.mkldnn_linear_backward_input([len(rows), weight.shape[1]], rows, weight)
+        return inputs.to_dense().view(shape)
+
+
+def _onednn_pays(values: Tensor, weight: Tensor) -> bool:
+    """True if oneDNN can multiply two float tensors, and there is enough to do."""
+    return (
+        values.device.type == "cpu"
+        and values.dtype == weight.dtype == torch.float32
+        and values.shape[:-1].numel() * weight.numel() >= LARGE
+        and torch.backends.mkldnn.is_available()
+        and not torch.is_autocast_enabled("cpu")
+    )
 
 
 @dataclass
@@ -124,25 +148,27 @@ class Layer:
         found = self._adjoint(outputs, both, (count, 2 * channels, *picture))
         return found[:, :channels], found[:, channels:]
 
-    def transposed(self, outputs: Tensor, weight: Tensor) -> Tensor:
-        """The adjoint of the layer's map with other weights."""
-        return self._adjoint(outputs, weight, self.inputs.shape)
+    def transposed(self, outputs: Tensor, weight: Tensor, into: Tensor | None = None) -> Tensor:
+        """The adjoint of the layer's map with other weights; in the memory of `into` where that saves time."""
+        return self._adjoint(outputs, weight, self.inputs.shape, into)
 
-    def transposed_sum(self, first: Tensor, with_first: Tensor, second: Tensor, with_second: Tensor) -> Tensor:
+    def transposed_sum(
+        self, first: Tensor, with_first: Tensor, second: Tensor, with_second: Tensor, into: Tensor | None = None
+    ) -> Tensor:
         """The sum of the adjoints of two sets of outputs, each with its weights, which takes less time at once."""
         if not self._joinable():
             return self.transposed(first, with_first).add_(self.transposed(second, with_second))
         weight = self.once(("sum", id(with_first), id(with_second)), lambda: torch.cat([with_first, with_second]))
-        return self.transposed(torch.cat([first, second], 1), weight)
+        return self.transposed(torch.cat([first, second], 1), weight, into)
 
     def _joinable(self) -> bool:
         return self.map.groups == 1 if isinstance(self.map, Convolution) else self.outputs.ndim == 2  # noqa: PLR2004
 
-    def _adjoint(self, outputs: Tensor, weight: Tensor, shape: Sequence[int]) -> Tensor:
+    def _adjoint(self, outputs: Tensor, weight: Tensor, shape: Sequence[int], into: Tensor | None = None) -> Tensor:
         convolution = self.map
         if not isinstance(convolution, Convolution) or not convolution.shuffles:
             return self.map.transposed(outputs, weight, shape)
         last = self.inputs.is_contiguous(memory_format=LAST)
         make = partial(convolution.blocks, weight, last=last)
         _, blocks = self.once(("blocks", id(weight)), lambda: (weight, make()))
-        return convolution.shuffled(outputs, blocks, shape, last=last)
+        return convolution.shuffled(outputs, blocks, shape, into, last=last)

@@ -63,7 +63,7 @@ def _spread(layer: Layer, weight: Tensor, bias: Tensor | None, epsilon: float) -
     """Relevance shared out by `weight`, as if every input were 1."""
     total = layer.forward(torch.ones_like(layer.inputs[:1]), weight, bias)
     ratio = layer.outputs / total.add_(epsilon)
-    return lambda g: layer.transposed(g * ratio, weight)
+    return lambda g: layer.transposed(g * ratio, weight, layer.destination)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class ZBox:
         if box is None:
             raise ValueError("zB needs the lowest and the highest input: expected low= and high=, got none")
         inputs, (low, high) = layer.inputs, box
-        _check_inside(inputs, low, high)
+        _check_inside(inputs, low, high, *layer.once("narrowest", lambda: _narrowest(low, high)))
         total = (layer.outputs - layer.once("corner", lambda: _corner(layer, low, high))).clamp_(min=0)
         ratio = torch.div(layer.outputs, total.add_(self.epsilon), out=total)
         above = inputs - low if layer.once("raised", lambda: bool(low.any())) else inputs
@@ -108,11 +108,15 @@ def _corner(layer: Layer, low: Tensor, high: Tensor) -> Tensor:
     return lowest + layer.forward(high, layer.negative, None if bias is None else bias.clamp(max=0))
 
 
-def _check_inside(inputs: Tensor, low: Tensor, high: Tensor) -> None:
+def _narrowest(low: Tensor, high: Tensor) -> tuple[float, float, float]:
+    """The highest of the lowest inputs, the lowest of the highest, and what rounding may add."""
+    return low.amax().item(), high.amin().item(), 1e-4 * (high - low).amax().item()
+
+
+def _check_inside(inputs: Tensor, low: Tensor, high: Tensor, floor: float, ceiling: float, slack: float) -> None:
     """Raises: ValueError: an input lies outside of the box by more than rounding."""
-    slack = 1e-4 * float((high - low).amax())
     least, most = inputs.aminmax()
-    if least >= low.amax() - slack and most <= high.amin() + slack:
+    if least >= floor - slack and most <= ceiling + slack:
         return
     if ((inputs < low - slack) | (inputs > high + slack)).any():
         raise ValueError(

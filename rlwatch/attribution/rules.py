@@ -48,7 +48,7 @@ class Zero:
 
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to R / inputs."""
-        return lambda g: layer.transposed(g, layer.weight)
+        return lambda g: layer.transposed(g, layer.weight, layer.destination)
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,9 @@ class Epsilon:
         if not self.epsilon:
             return Zero()(layer)
         size = layer.outputs if layer.rectified else layer.outputs.abs()
-        ratio = size / (size + self.epsilon)
-        return lambda g: layer.transposed(g * ratio, layer.weight)
+        total = size + self.epsilon
+        ratio = torch.div(size, total, out=total)
+        return lambda g: layer.transposed(g * ratio, layer.weight, layer.destination)
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class AlphaBeta:
             )
         favoured = layer.once((self, "up"), lambda: self.alpha * layer.positive)
         against = layer.once((self, "down"), lambda: -self.beta * layer.negative)
-        return lambda g: layer.transposed_sum(g * up, favoured, g * down, against)
+        return lambda g: layer.transposed_sum(g * up, favoured, g * down, against, layer.destination)
 
 
 def _raised(layer: Layer, bias: Tensor | None, epsilon: float) -> Tensor:
@@ -150,7 +151,7 @@ def _lowered(layer: Layer, raised: Tensor, bias: Tensor | None, epsilon: float) 
 def _to_raising(layer: Layer, shares: Tensor) -> Tensor:
     """R / inputs where `shares` go to what pushes the outputs up."""
     if layer.nonnegative:
-        return layer.transposed(shares, layer.positive)
+        return layer.transposed(shares, layer.positive, layer.destination)
     return torch.where(layer.inputs >= 0, *layer.transposed_pair(shares, layer.positive, layer.negative))
 
 
@@ -192,7 +193,7 @@ class Gamma:
         ratio = _ratio(layer, total.add_(size, alpha=even).add_(self.epsilon), self.epsilon)
         if layer.rectified and layer.nonnegative:
             up = layer.once(self, lambda: even * layer.weight + odd * layer.magnitude)
-            return lambda g: layer.transposed(g * ratio, up)
+            return lambda g: layer.transposed(g * ratio, up, layer.destination)
         return partial(self._either_sign, layer, ratio, ratio.abs())
 
     def _either_sign(self, layer: Layer, ratio: Tensor, size: Tensor, g: Tensor) -> Tensor:
@@ -200,7 +201,7 @@ class Gamma:
         plain = layer.once((self, "plain"), lambda: (1 + self.gamma / 2) * layer.weight)
         magnitude = layer.once((self, "magnitude"), lambda: self.gamma / 2 * layer.magnitude)
         if layer.nonnegative:
-            return layer.transposed_sum(shares, plain, signed, magnitude)
+            return layer.transposed_sum(shares, plain, signed, magnitude, layer.destination)
         favoured = layer.transposed(signed, magnitude)
         return layer.transposed(shares, plain).add_(torch.where(layer.inputs >= 0, favoured, -favoured))
 
