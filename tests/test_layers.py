@@ -7,8 +7,20 @@ import torch
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
-from rlwatch.attribution import COMPOSITES, AlphaBeta, Composite, Epsilon, Gamma, WSquare, convolution, explain_targets
+from rlwatch.attribution import (
+    COMPOSITES,
+    AlphaBeta,
+    Composite,
+    Epsilon,
+    Gamma,
+    WSquare,
+    convolution,
+    explain_targets,
+    layers,
+    memory,
+)
 from rlwatch.attribution.convolution import Convolution
+from rlwatch.attribution.layers import Dense
 from tests.fixtures import zennit_maps
 
 SHAPES = {  # side, kernel, stride, padding
@@ -36,6 +48,31 @@ def test_the_transposed_convolution_is_torchs(shape, channels, dtype):
     assert found.dtype == dtype
     bound = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 0.02}[dtype]
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=bound * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("rows", [(5,), (2, 3)])
+def test_a_large_dense_layer_is_torchs_both_ways(monkeypatch, rows, strided):
+    monkeypatch.setattr(layers, "LARGE", 0)
+    generator = torch.Generator().manual_seed(3)
+    weight = torch.randn(11, 4, generator=generator).t() if strided else torch.randn(4, 11, generator=generator)
+    bias = torch.randn(4, generator=generator)
+    inputs, outputs = (torch.randn(*rows, size, generator=generator) for size in (11, 4))
+    found = Dense().forward(inputs, weight, bias), Dense().transposed(outputs, weight, inputs.shape)
+    torch.testing.assert_close(found, (functional.linear(inputs, weight, bias), outputs @ weight))
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_memory_is_as_asked_for_whoever_gives_it(monkeypatch, dtype, last):
+    monkeypatch.setattr(memory, "LARGE", 0)
+    like = torch.zeros(1, dtype=dtype)
+    layout = torch.channels_last if last else torch.contiguous_format
+    found = memory.empty((2, 3, 4, 5), like, last=last)
+    assert (found.shape, found.dtype) == ((2, 3, 4, 5), dtype)
+    assert found.is_contiguous(memory_format=layout)
+    assert memory.empty_like(found).stride() == found.stride()
+    assert torch.equal(found.copy_(torch.arange(120).view(2, 3, 4, 5)).flatten().float(), torch.arange(120.0))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
+from rlwatch.attribution.memory import empty
+
 CACHE = 1 << 20
 """Bytes of a tensor that is worked on at a time."""
 
@@ -48,7 +50,7 @@ class Convolution:
         if len(parts) == 1:
             return first.contiguous(memory_format=LAST)
         shape = len(inputs), *first.shape[1:]
-        outputs = torch.empty(shape, dtype=first.dtype, device=first.device, memory_format=LAST)
+        outputs = empty(shape, first, last=True)
         outputs[parts[0]] = first
         for rows in parts[1:]:
             outputs[rows] = self._forward(inputs[rows], weight, bias)
@@ -85,10 +87,10 @@ class Convolution:
             weight = functional.pad(weight, (0, wide, 0, high))
         out_channels, channels, rows, columns = weight.shape
         rows, columns = rows // stride, columns // stride
-        kernel = weight.reshape(out_channels, channels, rows, stride, columns, stride)
-        kernel = kernel.permute(3, 5, 1, 0, 2, 4) if last else kernel.permute(1, 3, 5, 0, 2, 4)
-        kernel = kernel.reshape(channels * stride * stride, out_channels, rows, columns).flip(2, 3)
-        return kernel.contiguous(memory_format=LAST)
+        kernel = weight.reshape(out_channels, -1).t().contiguous()  # what lies together then moves together
+        kernel = kernel.view(channels, rows, stride, columns, stride, out_channels).flip(1, 3)
+        kernel = kernel.permute(2, 4, 0, 1, 3, 5) if last else kernel.permute(0, 2, 4, 1, 3, 5)
+        return kernel.reshape(channels * stride * stride, rows, columns, out_channels).permute(0, 3, 1, 2)
 
     def shuffled(
         self, outputs: Tensor, blocks: Tensor, shape: Sequence[int], into: Tensor | None = None, *, last: bool = False

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlwatch.attribution.convolution import LAST, Convolution, in_cache
+from rlwatch.attribution.memory import empty_like
 
 Made = TypeVar("Made")
 LARGE = 1 << 23
@@ -40,8 +41,9 @@ class Dense:
         if not _onednn_pays(outputs, weight):
             return (outputs @ weight).view(shape)
         rows = outputs.reshape(-1, len(weight)).to_mkldnn()
-        inputs = torch.ops.aten.mkldnn_linear_backward_input([len(rows), weight.shape[1]], rows, weight)
-        return inputs.to_dense().view(shape)
+        adjoint = torch.ops.aten.mkldnn_linear_backward_input
+        inputs: Tensor = adjoint([len(rows), weight.shape[1]], rows, weight).to_dense()
+        return inputs.view(shape)
 
 
 def _onednn_pays(values: Tensor, weight: Tensor) -> bool:
@@ -50,7 +52,7 @@ def _onednn_pays(values: Tensor, weight: Tensor) -> bool:
         values.device.type == "cpu"
         and values.dtype == weight.dtype == torch.float32
         and values.shape[:-1].numel() * weight.numel() >= LARGE
-        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and not torch.is_autocast_enabled("cpu")
     )
 
@@ -107,17 +109,17 @@ class Layer:
     @property
     def positive(self) -> Tensor:
         """The positive weights, 0 for the others."""
-        return self.once("positive", lambda: self.weight.clamp(min=0))
+        return self.once("positive", lambda: torch.clamp(self.weight, min=0, out=empty_like(self.weight)))
 
     @property
     def negative(self) -> Tensor:
         """The negative weights, 0 for the others."""
-        return self.once("negative", lambda: self.weight.clamp(max=0))
+        return self.once("negative", lambda: torch.clamp(self.weight, max=0, out=empty_like(self.weight)))
 
     @property
     def magnitude(self) -> Tensor:
         """The weights without their signs."""
-        return self.once("magnitude", self.weight.abs)
+        return self.once("magnitude", lambda: torch.abs(self.weight, out=empty_like(self.weight)))
 
     @cached_property
     def nonnegative(self) -> bool:

@@ -208,7 +208,7 @@ class Interception(TorchFunctionMode):
 
     def _rule(self, layer: Layer) -> Rule:
         rule: Rule = Zero() if self._rule_of is None else self._rule_of(layer)
-        if not isinstance(rule, Rule):
+        if not callable(rule) or not hasattr(rule, "pixels"):
             raise TypeError(
                 f"expected of the composite a rule for layer {layer.index} ({layer.kind}), got {rule!r}: return one "
                 "for every layer, such as Epsilon()"

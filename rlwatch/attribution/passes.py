@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rlwatch.attribution.gradient import GradientMethod, gradient_x_input
 from rlwatch.attribution.lrp import Interception, RuleOf
+from rlwatch.attribution.memory import empty
 from rlwatch.attribution.operations import tensors_in
 from rlwatch.attribution.signals import BoxOf, Refusal
 from rlwatch.attribution.targets import Target
@@ -73,7 +74,7 @@ class Pass:
     def memory(self, targets: int) -> Float[Tensor, "probe target stack y x"]:
         """Room for the relevance for several targets."""
         shape = self.picture(self.pixels).shape
-        return self.pixels.new_empty(len(self.observations), targets, *shape[1:])
+        return empty((len(self.observations), targets, *shape[1:]), self.pixels)
 
     def picture(self, values: Tensor) -> Float[Tensor, "probe stack y x"]:
         """Values of the pixels as `pictures` orders them.
