@@ -45,6 +45,8 @@ class Convolution:
         """The map itself; on a CPU channels lie last in its outputs' memory, which saves time in all that follows."""
         if inputs.device.type != "cpu" or inputs.is_contiguous(memory_format=LAST):
             return self._forward(inputs, weight, bias)
+        if len(weight) > inputs.shape[1] * self.stride[0] * self.stride[1]:  # there are more outputs to move
+            return self._forward(inputs.contiguous(memory_format=LAST), weight, bias)
         parts = in_cache(len(inputs), inputs)
         first = self._forward(inputs[parts[0]], weight, bias)
         if len(parts) == 1:
@@ -97,10 +99,14 @@ class Convolution:
     ) -> Tensor:
         """The adjoint map, from the kernel that `blocks` has made of the weights; in the memory of `into` if it can."""
         outputs = outputs.contiguous(memory_format=LAST)
-        full = functional.conv2d(outputs, blocks, padding=(blocks.shape[2] - 1, blocks.shape[3] - 1))
-        if self.stride[0] > 1:
-            full = (_interleaved_last if last else _interleaved)(full, self.stride[0], into)
-        return _window(full, shape, self.padding)
+        high, wide = blocks.shape[2] - 1, blocks.shape[3] - 1
+        (top, left), stride = self.padding, self.stride[0]
+        if stride > 1:
+            full = functional.conv2d(outputs, blocks, padding=(high, wide))
+            return _window((_interleaved_last if last else _interleaved)(full, stride, into), shape, self.padding)
+        cut = min(top, high), min(left, wide)  # what lies on the padding is not computed
+        full = functional.conv2d(outputs, blocks, padding=(high - cut[0], wide - cut[1]))
+        return _window(full, shape, (top - cut[0], left - cut[1]))
 
 
 def _interleaved_last(blocks: Tensor, size: int, into: Tensor | None) -> Tensor:

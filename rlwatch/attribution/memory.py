@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-LARGE = 1 << 20
-"""Bytes from which it pays to ask for large pages."""
-ADVISED = 1 << 22
-"""Bytes from which NumPy asks for them."""
+LARGE = 1 << 22
+"""Bytes from which NumPy asks for large pages."""
 NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
 
@@ -26,11 +24,10 @@ def empty(shape: Sequence[int], like: Tensor, *, last: bool = False) -> Tensor:
     if like.device.type != "cpu" or kind is None or numbers * like.element_size() < LARGE:
         layout = torch.channels_last if last else torch.contiguous_format
         return torch.empty(tuple(shape), dtype=like.dtype, device=like.device, memory_format=layout)
-    flat = torch.from_numpy(np.empty(max(numbers, ADVISED // like.element_size()), kind))[:numbers]
     if not last:
-        return flat.view(*shape)
+        return torch.from_numpy(np.empty(shape, kind))
     count, channels, *picture = shape
-    return flat.view(count, *picture, channels).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.empty((count, *picture, channels), kind)).permute(0, 3, 1, 2)
 
 
 def empty_like(tensor: Tensor) -> Tensor:
