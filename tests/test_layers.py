@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
@@ -15,6 +16,7 @@ from rlwatch.attribution import (
     Gamma,
     WSquare,
     convolution,
+    explain,
     explain_targets,
     layers,
     memory,
@@ -73,6 +75,19 @@ def test_memory_is_as_asked_for_whoever_gives_it(monkeypatch, dtype, last):
     assert found.is_contiguous(memory_format=layout)
     assert memory.empty_like(found).stride() == found.stride()
     assert torch.equal(found.copy_(torch.arange(120).view(2, 3, 4, 5)).flatten().float(), torch.arange(120.0))
+
+
+def test_large_layers_may_be_written_to_in_place(monkeypatch):
+    monkeypatch.setattr(layers, "LARGE", 0)
+    monkeypatch.setattr(memory, "LARGE", 0)
+    monkeypatch.setattr(convolution, "CACHE", 1000)
+    torch.manual_seed(3)
+    steps = nn.Conv2d(4, 5, 3, 3), nn.ReLU(), nn.Flatten(2), nn.Linear(9, 7), nn.ReLU(), nn.Flatten(), nn.Linear(35, 2)
+    network, pixels = nn.Sequential(*steps), torch.rand(3, 4, 9, 9)
+    expected = explain(network, pixels, "epsilon").relevance
+    for step in (steps[1], steps[4]):
+        step.inplace = True
+    torch.testing.assert_close(explain(network, pixels, "epsilon").relevance, expected)
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,7 @@ class Dense:
         """The map itself."""
         if not _onednn_pays(inputs, weight):
             return functional.linear(inputs, weight, bias)
-        rows = inputs.reshape(-1, inputs.shape[-1]).to_mkldnn()
-        return functional.linear(rows, weight, bias).to_dense().view(*inputs.shape[:-1], len(weight))
+        return functional.linear(inputs.to_mkldnn(), weight, bias).to_dense()
 
     def transposed(self, outputs: Tensor, weight: Tensor, shape: Sequence[int]) -> Tensor:
         """The adjoint map, from outputs back to inputs of `shape`."""

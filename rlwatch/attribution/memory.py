@@ -26,8 +26,10 @@ def empty(shape: Sequence[int], like: Tensor, *, last: bool = False) -> Tensor:
         return torch.empty(tuple(shape), dtype=like.dtype, device=like.device, memory_format=layout)
     if not last:
         return torch.from_numpy(np.empty(shape, kind))
-    count, channels, *picture = shape
-    return torch.from_numpy(np.empty((count, *picture, channels), kind)).permute(0, 3, 1, 2)
+    _, channels, height, width = shape
+    strides = channels * height * width, 1, channels * width, channels
+    storage = torch.from_numpy(np.empty(numbers, kind)).untyped_storage()
+    return like.new_empty(0).set_(storage, 0, shape, strides)  # a view could not be written to in place later
 
 
 def empty_like(tensor: Tensor) -> Tensor:
