@@ -3,7 +3,7 @@
 import logging
 import numbers
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,8 +15,11 @@ from rlwatch.atari.probe import Probe
 from rlwatch.comparison import Past
 from rlwatch.examination import Examination
 from rlwatch.resume import read_log
+from rlwatch.schedule import whole_step
 
 PLACES = ("inline", "process")
+SEEDS = 2**32
+"""Seeds that every generator takes."""
 log = logging.getLogger("rlwatch")
 
 
@@ -32,16 +35,44 @@ def loaded(probe: object) -> Probe:
     return Probe.load(probe)
 
 
-def check_settings(where: str, seed: object) -> None:
+def check_settings(where: object, seed: object, logdir: object, options: object, observe: object) -> None:
     """Raises: ValueError, TypeError when a setting is none of those that there are."""
     if where not in PLACES:
         raise ValueError(f"where must be one of {', '.join(PLACES)}, got {where!r}")
     if not isinstance(seed, numbers.Integral):
         raise TypeError(f"seed must be a whole number, got {type(seed).__name__}: seed=0")
+    if not 0 <= int(seed) < SEEDS:
+        raise ValueError(f"seed must be at least 0 and below 2 ** 32, got {seed}: seed=0")
+    if not (logdir is None or isinstance(logdir, str | Path)):
+        raise TypeError(f"logdir must be a folder, got {type(logdir).__name__}: logdir='runs/mine/rlwatch'")
+    if logdir == "":
+        raise ValueError("logdir must name a folder, got '': logdir='runs/mine/rlwatch', or '.' for this one")
+    if not (options is None or isinstance(options, Mapping)):
+        raise TypeError(f"options must be a dict of the method's keywords, got {type(options).__name__}")
+    if not (observe is None or callable(observe)):
+        raise TypeError(f"observe must be a function from uint8 frames, got {type(observe).__name__}")
 
 
-def check_game(probe: Probe, game: str | None) -> None:
-    """Raises: ValueError when the probe is of another game."""
+def first_step(purge_step: object) -> int | None:
+    """The step that a resumed training goes on from; None where it is a new one.
+
+    Raises: TypeError when it is no whole number, ValueError when it lies below 0.
+    """
+    if purge_step is None:
+        return None
+    try:
+        step = whole_step(purge_step)  # type: ignore[arg-type]  # what is none is refused
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"purge_step: {error}") from None
+    if step < 0:
+        raise ValueError(f"purge_step must be at least 0, got {step}: it is the step that the training goes on from")
+    return step
+
+
+def check_game(probe: Probe, game: object) -> None:
+    """Raises: ValueError when the probe is of another game; TypeError when this is no name."""
+    if not (game is None or isinstance(game, str)):
+        raise TypeError(f"game must be a name, got {type(game).__name__}: game={probe.game!r}")
     if game is not None and plain(game) != plain(probe.game):
         raise ValueError(
             f"the probe is of {probe.game}, the training of {game}: give probe={game!r}, or make one with "
@@ -57,7 +88,7 @@ def past(folder: str | Path | None, first_step: int, examination: Examination) -
     if folder is None or not first_step:
         return Past()
     before = read_log(Path(folder), before=first_step)
-    before.check(examination.probe.digest, examination.method)
+    before.check(examination.probe.digest, examination.method, examination.options.get("fallback"))
     return before.past(examination.targets, examination.objects)
 
 
@@ -73,9 +104,10 @@ def warn_of_another(folder: Path) -> None:
 
 @contextmanager
 def untouched_generators() -> Iterator[None]:
-    """Put the global random generators back as they were: they belong to the training."""
+    """Put the global random generators back as they were: they belong to the training, as its inference mode does."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the training's own, kept as it is
-    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
+    devices = list(range(torch.cuda.device_count()))
+    with torch.inference_mode(mode=False), torch.random.fork_rng(devices=devices):
         try:
             yield
         finally:

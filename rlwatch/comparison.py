@@ -1,5 +1,6 @@
 """What one checkpoint yields by itself, and the report that the comparison with those before makes of it."""
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,12 @@ from rlwatch.measures.onset import sentence, spells, threshold
 from rlwatch.measures.relevance import ObjectRelevance, TargetRelevance, Trace, drift, q_statistics
 from rlwatch.report import Finding, Report
 from rlwatch.trust import trust
+
+RESTS = {"greedy": "the value", "contrast": "the choice"}
+SILENT = {
+    "greedy": "no map of the value holds positive relevance: Q does not rise with anything in the frames",
+    "contrast": "no map of the choice holds positive relevance: nothing in the frames speaks for the best action",
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Look:
 
     `targets`: the statistics of its maps, without a drift, for which `traces` are kept. `validity`: the figures of the
     checks on them, empty where they were not made. `cost`: seconds per part of the work. `actions`: the maps of every
-    action, where asked for.
+    action, where asked for. `fallback`: why the maps were made by another method than the one that was asked for.
     """
 
     maps: Maps
@@ -39,6 +46,7 @@ class Look:
     validity: Mapping[str, float]
     cost: Mapping[str, float]
     actions: Maps | None = None
+    fallback: str = ""
 
 
 Baseline = Mapping[str, Mapping[str, ObjectRelevance]]
@@ -85,6 +93,7 @@ class Comparison:
             targets=targets,
             untrained=self.baseline,
             findings=tuple(self._findings()),
+            notes=tuple(_notes(look)),
             validity=look.validity,
             trust=trust(look.validity) if look.validity else "",
             all_actions=look.actions is not None,
@@ -112,6 +121,24 @@ class Comparison:
             for spell in spells(history, threshold(baseline)):
                 text = sentence(name, target, spell, self._steps, history, baseline)
                 yield Finding(self._steps[spell.start], target, name, text)
+
+
+def _notes(look: Look, *, much: float = 1 / 3) -> Iterator[str]:
+    """What a reader must know of the maps; `much`: the part of relevance in one place without a name that is told.
+
+    Such a place is a fiftieth of the picture (`Spot`). A good agent's holds up to a quarter: edges of what is named.
+    """
+    if look.fallback:
+        yield look.fallback
+    for target, measured in look.targets.items():
+        told = RESTS.get(target, target)
+        if math.isnan(measured.gini):
+            yield SILENT.get(target, f"the maps of {target} hold no positive relevance")
+        elif measured.spot.share > much:
+            yield (
+                f"{measured.spot.share:.0%} of what {told} rests on lies in one place that belongs to no object, "
+                f"around line {measured.spot.y:.0f}, column {measured.spot.x:.0f} of the agent's picture"
+            )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rlwatch.atari.probe import Probe
@@ -36,6 +36,8 @@ TARGETS = ("greedy", "contrast")
 FULL_ACTION_SET = 18
 MAPS_AT_ONCE = 72
 """Maps of single actions that are made at once: 8 MB of them, for all together may be 98 MB."""
+ROUNDING = 1e-6
+"""Of a frame's largest Q-value: what float32 leaves of a difference of equal ones."""
 log = logging.getLogger("rlwatch")
 
 
@@ -90,7 +92,7 @@ class Examination:
         drawn = {}
         for target, one in explained.items():
             generator = np.random.default_rng(self.seed)
-            drawn[target] = object_relevance(numbers(one.relevance), self.objects, self.probe.episode, generator)
+            drawn[target] = object_relevance(heard(one), self.objects, self.probe.episode, generator)
         return drawn
 
     def report(
@@ -120,8 +122,8 @@ class Examination:
             explained = self._explain(network or self.network, self._observations)
         self._check(explained)
         with timed(cost, "measure"):
-            targets = {target: self._measure(one) for target, one in explained.items()}
-            relevance = {target: numbers(one.relevance) for target, one in explained.items()}
+            relevance = {target: heard(one) for target, one in explained.items()}
+            targets = {target: self._measure(explained[target], one) for target, one in relevance.items()}
             traces = {target: traced(one) for target, one in relevance.items()}
         figures = self._validity(network, cost) if judge else {}
         actions = None
@@ -129,7 +131,8 @@ class Examination:
             with timed(cost, "actions"):
                 actions = self.every_action(actions_on, network)
         greedy = explained["greedy"]
-        return Look(Maps(numbers(greedy.q_values), relevance), targets, traces, greedy.method, figures, cost, actions)
+        maps = Maps(numbers(greedy.q_values), relevance)
+        return Look(maps, targets, traces, greedy.method, figures, cost, actions, greedy.fallback)
 
     def every_action(self, observations: Int[np.ndarray, " shown"], network: Network | None = None) -> Maps:
         """The relevance for the Q-value of every action on some of the probe's observations, as `action=k`.
@@ -183,13 +186,13 @@ class Examination:
             raise ValueError(
                 f"the probe is of {self.probe.game}, which has {len(self.probe.actions)} actions "
                 f"({', '.join(self.probe.actions)}), the network has {actions}: take the probe of the game it is "
-                "trained on, or make one with `rlwatch record GAME --out FILE`"
+                "trained on, or make one with `rlwatch record GAME --out FILE`; where these are no Q-values, but atoms "
+                "or features, pass Read(q_network, lambda network, frames: ...) of rlwatch.unwrap, which returns Q"
             )
 
-    def _measure(self, explained: Explanation) -> TargetRelevance:
+    def _measure(self, explained: Explanation, relevance: Float[np.ndarray, "probe stack y x"]) -> TargetRelevance:
         generator = np.random.default_rng(self.seed)
-        relevance, score = numbers(explained.relevance), numbers(explained.score)
-        return target_relevance(relevance, score, self.objects, self.probe.episode, generator)
+        return target_relevance(relevance, numbers(explained.score), self.objects, self.probe.episode, generator)
 
     def _validity(self, network: Network | None, cost: dict[str, float]) -> dict[str, float]:
         assert self.observe is not None  # noqa: S101 - __post_init__ has set it
@@ -197,6 +200,13 @@ class Examination:
             generator = np.random.default_rng(self.seed)
             method = {"method": self.method, "options": self.options}
             return validity(network or self.network, self._sample, self.observe, generator, **method)
+
+
+def heard(explained: Explanation) -> Float[np.ndarray, "probe stack y x"]:
+    """The relevance, 0 where a frame's score is no more than the rounding of its Q-values: equal ones leave none."""
+    relevance, largest = numbers(explained.relevance), numbers(explained.q_values.abs().amax(1))
+    silent = np.abs(numbers(explained.score)) <= ROUNDING * largest
+    return np.where(silent[:, None, None, None], np.float32(0), relevance) if silent.any() else relevance
 
 
 def merged(twins: list[Twin]) -> Baseline:

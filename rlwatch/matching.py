@@ -1,5 +1,6 @@
 """Which pictures of a probe a network takes: their size, and how many are stacked."""
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import product
@@ -12,11 +13,17 @@ from rlwatch.atari import screen
 from rlwatch.atari.probe import Probe
 from rlwatch.atari.screen import Size
 from rlwatch.attribution.inputs import Observe, fit
+from rlwatch.attribution.lrp import Interception
 from rlwatch.trust import device_of
 
 DEPTHS = (4, 1, 2, 8)
 """How many stacked pictures are tried of a network that does not say what its first convolution reads."""
 COLOURS = 3
+RESIZES = (
+    "rlwatch: the network makes pictures of another size of those it is given, and is asked about the probe's own of "
+    "%d × %d, which may differ a little from its own: where that matters, leave the resizing to observe="
+)
+log = logging.getLogger("rlwatch")
 
 Network = Callable[[Tensor], Any]
 
@@ -36,7 +43,10 @@ def matched(network: Network, probe: Probe) -> tuple[Probe, Observe]:
     for size, depth in product(screen.SIZES, depths):
         seen = seen_as(probe, depth, size)
         with suppress(ValueError):
-            return seen, _fit(network, seen)
+            observe = _fit(network, seen)
+            if _runs(network, observe, probe):
+                log.warning(RESIZES, *size)
+            return seen, observe
     sizes = ", ".join(f"{lines} × {columns}" for lines, columns in screen.SIZES)
     raise ValueError(
         f"{refusal}\nStacks of {', '.join(map(str, depths))} in {sizes} were tried as well: for others take "
@@ -62,6 +72,17 @@ def seen_as(probe: Probe, depth: int, size: Size) -> Probe:
 
 def _fit(network: Network, probe: Probe) -> Observe:
     return fit(network, torch.from_numpy(probe.observations(2)).to(device_of(network)))
+
+
+def _runs(network: Network, observe: Observe, probe: Probe) -> bool:
+    """Whether the network takes the probe's pictures as they are, too."""
+    frames = torch.from_numpy(probe.observations(2)).to(device_of(network))
+    try:
+        with torch.no_grad():
+            Interception(frames, None).ask(lambda frames: network(observe(frames)))
+    except Exception:  # noqa: BLE001 - whatever a foreign network raises
+        return False
+    return True
 
 
 def _depths(network: Network) -> Sequence[int]:

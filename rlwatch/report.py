@@ -9,6 +9,7 @@ from rlwatch.measures.relevance import ObjectRelevance, QStatistics, TargetRelev
 
 SCHEMA = 1
 COLUMNS = ("object", "lift", "95 % interval", "untrained", "share for", "share against", "frames")
+MAP_STATISTICS = ("gini", "entropy", "conservation", "absorbed", "score", "unnamed", "drift_spearman", "drift_cosine")
 NOTHING_FOUND = "nothing has stood above its untrained baseline in two checkpoints in a row"
 NO_BASELINE = "no findings: there is no untrained baseline to compare with"
 MEANINGS = {"greedy": "what the value rests on", "contrast": "what the choice between actions rests on"}
@@ -87,11 +88,11 @@ class Report:
         return [
             (
                 name,
-                f"{one.lift:.1f}",
-                f"{one.low:.1f} to {one.high:.1f}",
-                f"{untrained[name].lift:.1f}" if name in untrained else "-",
-                f"{one.share:.0%}",
-                f"{one.share_negative:.0%}",
+                _told(one.lift, ".1f"),
+                "-" if math.isnan(one.low) else f"{one.low:.1f} to {one.high:.1f}",
+                _told(untrained[name].lift if name in untrained else math.nan, ".1f"),
+                _told(one.share, ".0%"),
+                _told(one.share_negative, ".0%"),
                 str(one.frames),
             )
             for name, one in sorted(measured.items(), key=lambda item: -_rank(item[1].lift))
@@ -127,6 +128,10 @@ class Report:
         return cleaned
 
 
+def _told(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)
+
+
 def _row(cells: tuple[str, ...]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -146,8 +151,7 @@ def _target_scalars(target: str, measured: TargetRelevance) -> dict[str, float]:
         tags[f"rlwatch/relevance/{target}/{name}"] = one.relevance
     for index, share in enumerate(measured.stack):
         tags[f"rlwatch/stack/{target}/{index - len(measured.stack) + 1:+d}"] = share
-    map_statistics = ("gini", "entropy", "conservation", "absorbed", "score", "drift_spearman", "drift_cosine")
-    tags |= {f"rlwatch/map/{target}/{name}": getattr(measured, name) for name in map_statistics}
+    tags |= {f"rlwatch/map/{target}/{name}": getattr(measured, name) for name in MAP_STATISTICS}
     tags |= {f"rlwatch/map/{target}/centre_{axis}": value for axis, value in zip("yx", measured.centre, strict=True)}
     return tags
 

@@ -48,12 +48,12 @@ class Log:
             needed = not logged or (following is not None and following.step not in self.steps)
             yield Planned(one, logged, needed, not logged and (following is None or is_sparse(index, full)))
 
-    def check(self, probe: str, method: object) -> None:
-        """Raises: ValueError when the log is of another probe or method."""
-        wanted = {"probe": probe} | ({"method": method} if isinstance(method, str) else {})
-        for word, value in wanted.items():
+    def check(self, probe: str, method: object, fallback: object = None) -> None:
+        """Raises: ValueError when the log is of another probe, or of another method and not of its `fallback`."""
+        wanted = {"probe": (probe,)} | ({"method": (method, fallback)} if isinstance(method, str) else {})
+        for word, (value, *others) in wanted.items():
             found = self.run.report.get(word, value)
-            if found != value:
+            if found not in {value, *others}:
                 raise ValueError(f"{self.run.folder} holds another {word}, {found}, got {value}: choose another logdir")
 
     def past(self, targets: Iterable[str], names: Iterable[str]) -> Past:

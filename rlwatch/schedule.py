@@ -42,6 +42,9 @@ class Schedule:
             told = getattr(self, name)
             if not (told is None or isinstance(told, numbers.Real)) or (told is None and name == "budget"):
                 raise TypeError(f"{name} must be a number, got {type(told).__name__} {told!r:.40}")
+        for name in ("total_steps", "every"):
+            if getattr(self, name) is not None and not float(getattr(self, name)).is_integer():
+                raise ValueError(f"{name} must be a whole number of steps, got {getattr(self, name)}")
         if not 0 < self.budget <= 1:
             raise ValueError(
                 f"budget must lie in (0, 1], got {self.budget}: it is a part of the wall clock, 0.01 = 1 %"

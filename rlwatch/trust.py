@@ -16,7 +16,7 @@ from rlwatch.atari.probe import Probe
 from rlwatch.attribution.explain import explain_targets
 from rlwatch.attribution.inputs import Observe
 from rlwatch.attribution.lrp import Interception
-from rlwatch.attribution.operations import tensors_in
+from rlwatch.attribution.outputs import q_table
 from rlwatch.attribution.randomise import cascade
 from rlwatch.measures.flipping import Ask, Gain, gains
 from rlwatch.measures.relevance import Pixels
@@ -169,7 +169,8 @@ class _OfAction:
     actions: Int[Tensor, " probe"]
 
     def __call__(self, observations: Tensor) -> Float[Tensor, "probe 2"]:
-        q_values = next(iter(tensors_in(self.network(observations))))
+        q_values = q_table(self.network(observations))
+        assert q_values is not None  # noqa: S101 - the network was explained before
         own = q_values.gather(1, self.actions[: len(q_values), None]).squeeze(1)
         return torch.stack([own, own - (q_values.sum(1) - own) / (q_values.shape[1] - 1)], 1)
 
@@ -191,7 +192,9 @@ def _batches(frames: UInt8[np.ndarray, "copy stack y x"], device: torch.device, 
 def _q_values(network: Network, observations: Tensor) -> Float[np.ndarray, "copy action"]:
     with torch.inference_mode(mode=False), torch.no_grad():
         outputs = Interception(observations, None).ask(network)
-    return numbers(next(iter(tensors_in(outputs))))
+    q_values = q_table(outputs)
+    assert q_values is not None  # noqa: S101 - the network was explained before
+    return numbers(q_values)
 
 
 def _weights(best: Int[np.ndarray, " probe"], actions: int) -> dict[str, Float[np.ndarray, "probe action"]]:
@@ -260,7 +263,8 @@ def trust(figures: Mapping[str, float], *, dependent: float = 0.9) -> str:
     if not figures:
         return ""
     head, everything = figures.get("randomised_head_greedy", math.nan), figures.get("randomised_all_greedy", math.nan)
-    answer = "cannot tell, it cannot be drawn anew" if math.isnan(head) else "yes" if head < dependent else "no"
+    unknown = "the maps are flat" if "randomised_head_greedy" in figures else "it cannot be drawn anew"
+    answer = f"cannot tell, {unknown}" if math.isnan(head) else "yes" if head < dependent else "no"
     measured = "" if math.isnan(head) else f" (Spearman {head:.2f} after randomising it, {everything:.2f} after all)"
     return "; ".join(
         [
@@ -273,6 +277,8 @@ def trust(figures: Mapping[str, float], *, dependent: float = 0.9) -> str:
 
 def _beats(figures: Mapping[str, float], target: str) -> str:
     gain, low, high = (figures.get(f"{name}_{target}", math.nan) for name in ("gain", "gain_low", "gain_high"))
+    if math.isnan(gain):
+        return "cannot be compared with random maps"
     interval = f"({low:+.0%} to {high:+.0%})"
     if low > 0:
         return f"beat random maps by {gain:.0%} {interval}"

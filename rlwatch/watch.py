@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 import reprlib
 import time
 from collections.abc import Mapping
@@ -15,7 +16,15 @@ from torch.utils.hooks import RemovableHandle
 from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch.atari.probe import Probe
-from rlwatch.attaching import check_game, check_settings, loaded, past, untouched_generators, warn_of_another
+from rlwatch.attaching import (
+    check_game,
+    check_settings,
+    first_step,
+    loaded,
+    past,
+    untouched_generators,
+    warn_of_another,
+)
 from rlwatch.attribution.inputs import Observe
 from rlwatch.examination import Examination, Network
 from rlwatch.logbook import Fault, Inline, Job, Logbook, Outcome, write
@@ -27,6 +36,8 @@ from rlwatch.tensorboard.writer import RunWriter
 from rlwatch.unwrap import check_updates, is_first_rank, unwrapped
 from rlwatch.worker import Worker
 
+DIGITS = re.compile(r"\d+")
+"""What may differ between two faults that are one."""
 PATIENCE = 300.0
 """Seconds that the end of a training waits for its last checkpoint."""
 
@@ -77,7 +88,8 @@ class Watch:
         purge_step: int | None = None,
         seed: int = 0,
     ) -> None:
-        check_settings(where, seed)
+        check_settings(where, seed, logdir, options, observe)
+        purge_step = first_step(purge_step)
         self._schedule = Schedule(budget=budget, total_steps=total_steps, every=every)
         self._logs, self._network, self._process = is_first_rank(), unwrapped(q_network), os.getpid()
         probe = loaded(probe)
@@ -127,8 +139,8 @@ class Watch:
         check_updates(optimizer, self._network)
         if steps_per_update < 1:
             raise ValueError(f"steps_per_update must be at least 1, got {steps_per_update}: a step of the agent is 1")
-        first_step = self._first_step if first_step is None else first_step
-        steps = count(first_step + steps_per_update, steps_per_update)
+        begin = self._first_step if first_step is None else first_step
+        steps = count(begin + steps_per_update, steps_per_update)
 
         def after_update(*_: object) -> None:
             if not self._elsewhere:
@@ -147,7 +159,7 @@ class Watch:
         if number is None or number < self._told:
             return
         try:
-            self._told, self._returns = number, float(value)
+            self._told, self._returns = number, float(value.item() if hasattr(value, "item") else value)
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
             self._note(Fault(f"step {number:,} of a return", f"{type(error).__name__}: {error}"))
 
@@ -307,6 +319,7 @@ class Watch:
         self._schedule.pay_costly(outcome.costly)
 
     def _note(self, fault: Fault) -> None:
-        if fault.reason not in self._faults:
-            self._faults.add(fault.reason)
+        reason = DIGITS.sub("", fault.reason)
+        if reason not in self._faults:
+            self._faults.add(reason)
             log.warning("rlwatch: nothing was logged at %s (%s); training goes on", fault.where, fault.reason)

@@ -1,6 +1,7 @@
 """How a network takes its observations: tried once, on the network as it stands."""
 
 import logging
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -16,6 +17,8 @@ from rlwatch.attribution.passes import pictures
 log = logging.getLogger("rlwatch")
 
 Observe = Callable[[Tensor], Tensor]
+SAID = 300
+"""Letters of a refusal that are passed on."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,11 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
         try:
             seen = _first_input(network, view(observations))
         except Exception as error:  # noqa: BLE001 - whatever a foreign network raises is the reason
-            refusals.append(f"{view.name}: {type(error).__name__}: {str(error).splitlines()[0][:120]}")
+            said = next(iter(str(error).splitlines()), "")
+            refusals.append(f"{view.name}: {type(error).__name__}: {textwrap.shorten(said, SAID, placeholder=' …')}")
             continue
         if seen is None:
-            refusals.append(f"{view.name}: it ran, but no convolution read the frames")
+            refusals.append(f"{view.name}: it ran, but no layer was seen to read the frames: is it scripted, or NumPy?")
         elif seen.shape[1:] != observations.shape[1:]:
             refusals.append(f"{view.name}: its first layer saw {tuple(seen.shape[1:])}")
         elif view.scale != 1 or seen.max() <= 1:
@@ -71,7 +75,9 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
     raise ValueError(
         f"the network must take the probe's stacks of {expected} (stack, y, x); it took none of its views:\n  "
         + "\n  ".join(refusals)
-        + "\nGive observe=, a function from the probe's uint8 frames to what the network takes."
+        + "\nGive observe=, a function from the probe's uint8 frames to what the network takes; of a network that "
+        "wants more than frames Read(q_network, lambda network, frames: network(frames, hidden)) of rlwatch.unwrap; of "
+        "a scripted one the eager network that it was made from."
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rlwatch.attribution.operations import tensors_in
+from rlwatch.attribution.outputs import q_table
 
 
 def untrained(network: nn.Module, seed: int) -> nn.Module:
@@ -60,11 +61,11 @@ def _from_the_output(network: nn.Module, example: Tensor) -> tuple[list[nn.Modul
         parameter.requires_grad_()
     try:
         with torch.inference_mode(mode=False), torch.enable_grad():
-            output = next(iter(tensors_in(network(example))))
+            output = q_table(network(example))
     finally:
         for handle in handles:
             handle.remove()
-    if len(made) < len(layers):
+    if output is None or len(made) < len(layers):
         return layers[::-1], 1
     nodes = {node: layer for layer, node in made.items()}
     head = [nodes[node] for node in _first_met(output.grad_fn, nodes)]

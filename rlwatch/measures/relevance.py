@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import SupportsFloat
 
 import numpy as np
@@ -40,6 +40,15 @@ class ObjectRelevance:
 
 
 @dataclass(frozen=True)
+class Spot:
+    """A square of a seventh of the picture's side: its centre in pixels, and its part of all positive relevance."""
+
+    y: float
+    x: float
+    share: float
+
+
+@dataclass(frozen=True)
 class TargetRelevance:
     """The statistics of one target's relevance on one probe at one checkpoint.
 
@@ -47,6 +56,7 @@ class TargetRelevance:
     `gini`: 0 = even over all pixels, 1 = one pixel. `entropy`: 1 = even, 0 = one pixel.
     `centre`: (y, x) of the positive relevance in pixels. `conservation`: sum of relevance / sum of scores.
     `absorbed`: mean score that biases and stabilisers took, in Q units. `score`: mean of what is explained, in Q units.
+    `unnamed`: its part that lies on no object; `spot`: where most of that lies, NaN without positive relevance.
     `drift_spearman`, `drift_cosine`: likeness to the checkpoint before, 1 = the same map, NaN = there was none.
     """
 
@@ -58,6 +68,8 @@ class TargetRelevance:
     conservation: float
     absorbed: float
     score: float
+    unnamed: float = math.nan
+    spot: "Spot" = field(default_factory=lambda: Spot(math.nan, math.nan, math.nan))
     drift_spearman: float = math.nan
     drift_cosine: float = math.nan
 
@@ -110,6 +122,7 @@ def target_relevance(
     positive = np.maximum(relevance, 0)
     gini, entropy = concentration(positive)
     frames = positive.sum(axis=(2, 3)).sum(axis=0, dtype=np.float64)
+    unnamed, spot = beside_objects(positive, objects)
     explained = relevance.reshape(len(relevance), -1).sum(axis=1).astype(np.float64)
     return TargetRelevance(
         objects=object_relevance(relevance, objects, episodes, generator, resamples=resamples),
@@ -120,6 +133,8 @@ def target_relevance(
         conservation=_ratio(explained.sum(), score.sum()),
         absorbed=float((score - explained).mean()),
         score=float(score.mean()),
+        unnamed=unnamed,
+        spot=spot,
     )
 
 
@@ -152,6 +167,26 @@ def object_relevance(
             frames=frames,
         )
     return found
+
+
+def beside_objects(positive: Float[np.ndarray, "probe stack y x"], objects: Mapping[str, Pixels]) -> tuple[float, Spot]:
+    """The part of positive relevance that lies on no object, and the square of the picture that gets most of it.
+
+    Sums over the probe and its stacks: what is looked at without a name shows where it stands still.
+    """
+    total = positive.sum(dtype=np.float64)
+    rest = positive.reshape(-1).copy()
+    for where in objects.values():
+        rest[where.index] = 0
+    picture = rest.reshape(positive.shape).sum(axis=(0, 1), dtype=np.float64)
+    side = max(1, round(min(picture.shape) / 7))
+    sums = np.pad(picture, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    squares = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    y, x = np.unravel_index(squares.argmax(), squares.shape)
+    if not total:
+        return math.nan, Spot(math.nan, math.nan, math.nan)
+    middle = (side - 1) / 2
+    return _ratio(picture.sum(), total), Spot(float(y + middle), float(x + middle), _ratio(squares[y, x], total))
 
 
 def _sums_on(
@@ -241,7 +276,8 @@ def drift(now: Trace, then: Trace) -> tuple[float, float]:
     and is left out; NaN when all are.
     """
     ranks = (one.ranks.astype(np.float64) for one in (now, then))
-    return _mean_correlation(*ranks, centred=True), _mean_correlation(now.summed, then.summed)
+    summed = (one.summed.astype(np.float64) for one in (now, then))  # float32 cannot hold the squares of all it holds
+    return _mean_correlation(*ranks, centred=True), _mean_correlation(*summed)
 
 
 def _mean_correlation(

@@ -34,6 +34,7 @@ _BY_MAP = {
     "conservation": "Sum of relevance divided by the sum of what is explained. 1: the maps tell all of it",
     "absorbed": "Mean part of what is explained that biases and stabilisers took, in Q units. 0: none",
     "score": "Mean of what is explained, in Q units",
+    "unnamed": "Part of all positive relevance that lies on none of the objects. 0: none, 1: all",
     "drift_spearman": "Rank correlation with the maps of the checkpoint before. 1: unchanged, 0: unrelated",
     "drift_cosine": "Cosine with the maps of the checkpoint before. 1: unchanged, 0: unrelated, -1: turned round",
 }

@@ -1,0 +1,35 @@
+"""Which of the tensors that a network returns holds its Q-values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from rlwatch.attribution.operations import tensors_in
+
+NAMES = ("q_values", "q_value", "qvalues", "q", "qs", "action_values", "action_value")
+"""What Q-values are called in a dict or a named tuple, in small letters; the first of these that is there is taken."""
+TABLE = 2
+"""Axes of a table: probe, action."""
+
+
+def q_table(outputs: Any) -> Tensor | None:
+    """The tensor that a dict or a named tuple calls by one of `NAMES`, else the first one; None where there is none.
+
+    Raises: ValueError: a dict holds several tables, and calls none of them so.
+    """
+    fields = outputs._asdict() if hasattr(outputs, "_asdict") else outputs
+    if isinstance(fields, Mapping):
+        named = {name.lower(): value for name, value in fields.items() if isinstance(name, str)}
+        for name in NAMES:
+            if isinstance(found := named.get(name), Tensor):
+                return found
+        tables = [name for name, value in fields.items() if isinstance(value, Tensor) and value.ndim == TABLE]
+        if fields is outputs and len(tables) > 1:
+            raise ValueError(
+                f"the network returns {', '.join(map(repr, tables))}, none of which is called 'q_values' or 'q': pass "
+                "a function that returns the Q-values alone, such as lambda observations: network(observations)['...']"
+            )
+    return next(iter(tensors_in(outputs)), None)
