@@ -67,7 +67,8 @@ class Watch:
     training goes on. Weights, gradients, mode, buffers and random generators stay as they were, bit for bit.
 
     Raises: ValueError, TypeError when network, probe, game or settings do not fit; FileNotFoundError when there is no
-    such probe; OSError when the log folder cannot be written.
+    such probe; OSError when the log folder cannot be written; NotImplementedError when the network holds an operation
+    for which the method knows no rule.
     """
 
     def __init__(

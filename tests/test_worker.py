@@ -84,13 +84,11 @@ def test_the_numbers_are_those_of_the_monitor_within_the_training(tmp_path, atta
 
 def test_the_training_goes_on_while_a_checkpoint_is_made(attach):
     watch = attach(network())
-    began = time.perf_counter()
     assert watch(0) is None
     calls = 0
     while watch(1) is None:
         calls += 1
-    waited = time.perf_counter() - began
-    assert calls > 10_000 * waited  # a call costs well below 100 µs
+    assert calls > 1000  # none of them has waited
     assert watch.cost < 1
 
 
