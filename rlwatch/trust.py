@@ -16,7 +16,7 @@ from rlwatch.atari.probe import Probe
 from rlwatch.attribution.explain import explain_targets
 from rlwatch.attribution.inputs import Observe
 from rlwatch.attribution.lrp import Interception
-from rlwatch.attribution.outputs import q_table
+from rlwatch.attribution.outputs import q_values_of
 from rlwatch.attribution.randomise import cascade
 from rlwatch.measures.flipping import Ask, Gain, gains
 from rlwatch.measures.relevance import Pixels
@@ -169,7 +169,7 @@ class _OfAction:
     actions: Int[Tensor, " probe"]
 
     def __call__(self, observations: Tensor) -> Float[Tensor, "probe 2"]:
-        q_values = q_table(self.network(observations))
+        q_values = q_values_of(self.network(observations))
         assert q_values is not None  # noqa: S101 - the network was explained before
         own = q_values.gather(1, self.actions[: len(q_values), None]).squeeze(1)
         return torch.stack([own, own - (q_values.sum(1) - own) / (q_values.shape[1] - 1)], 1)
@@ -192,7 +192,7 @@ def _batches(frames: UInt8[np.ndarray, "copy stack y x"], device: torch.device, 
 def _q_values(network: Network, observations: Tensor) -> Float[np.ndarray, "copy action"]:
     with torch.inference_mode(mode=False), torch.no_grad():
         outputs = Interception(observations, None).ask(network)
-    q_values = q_table(outputs)
+    q_values = q_values_of(outputs)
     assert q_values is not None  # noqa: S101 - the network was explained before
     return numbers(q_values)
 

@@ -15,7 +15,7 @@ TABLE = 2
 """Axes of a table: probe, action."""
 
 
-def q_table(outputs: Any) -> Tensor | None:
+def q_values_of(outputs: Any) -> Tensor | None:
     """The tensor that a dict or a named tuple calls by one of `NAMES`, else the first one; None where there is none.
 
     Raises: ValueError: a dict holds several tables, and calls none of them so.

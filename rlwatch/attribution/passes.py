@@ -13,7 +13,7 @@ from torch import Tensor
 from rlwatch.attribution.gradient import GradientMethod, gradient_x_input
 from rlwatch.attribution.lrp import Interception, RuleOf
 from rlwatch.attribution.memory import empty
-from rlwatch.attribution.outputs import q_table
+from rlwatch.attribution.outputs import q_values_of
 from rlwatch.attribution.signals import BoxOf, Refusal
 from rlwatch.attribution.targets import Target
 from rlwatch.attribution.treatment import Treatment, treatment
@@ -141,7 +141,7 @@ def run(
 
 def _q_values(outputs: Any, interception: Interception, probes: int) -> tuple[Tensor, Tensor]:
     """The Q-values among what the network returned, and the explained pixels."""
-    q_values = q_table(outputs)
+    q_values = q_values_of(outputs)
     if interception.pixels.explained is None:
         raise ValueError(
             "expected a network in which a convolution or a linear layer reads the observations, saw none: pass the "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rlwatch.attribution.operations import tensors_in
-from rlwatch.attribution.outputs import q_table
+from rlwatch.attribution.outputs import q_values_of
 
 
 def untrained(network: nn.Module, seed: int) -> nn.Module:
@@ -61,7 +61,7 @@ def _from_the_output(network: nn.Module, example: Tensor) -> tuple[list[nn.Modul
         parameter.requires_grad_()
     try:
         with torch.inference_mode(mode=False), torch.enable_grad():
-            output = q_table(network(example))
+            output = q_values_of(network(example))
     finally:
         for handle in handles:
             handle.remove()
