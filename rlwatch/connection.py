@@ -1,4 +1,4 @@
-"""The way to a Ray cluster; what is asked there loads meanwhile."""
+"""The way to a Ray cluster; what is needed here and there loads meanwhile."""
 
 import os
 import socket
@@ -14,8 +14,10 @@ LOCAL = "local"
 """The address that stands for a cluster of this machine's cores, which is started and ended here."""
 CONNECT, ANSWER = 5.0, 20.0
 """Seconds for a cluster's machine to be reached, and for the cluster to answer; Ray itself tries for minutes."""
-ASKED = "rlwatch.cluster"
-"""What is loaded while a cluster starts, here and in the processes of a cluster of our own."""
+HERE, THERE = "rlwatch.offline", "rlwatch.questions"
+"""What is loaded while a cluster is reached, and in its processes while this one loads and plans."""
+EARLY = 16
+"""Processes of a cluster that load at most before it is known how many are needed."""
 REMEDY = "`ray status --address ADDRESS` says more; leave ADDRESS out for this machine's cores"
 
 
@@ -37,14 +39,20 @@ def connected(address: str | None) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    loading = Thread(target=import_module, args=[ASKED], daemon=True)
+    loading = Thread(target=import_module, args=[HERE], daemon=True)
     loading.start()
     try:
         _connect(ray, address)
+        for _ in range(min(EARLY, int(ray.cluster_resources().get("CPU", 1)))):
+            ray.remote(num_cpus=1)(_load).remote()
         loading.join()
         yield ray
     finally:
         ray.shutdown()
+
+
+def _load() -> None:
+    import_module(THERE)
 
 
 def _connect(ray: Any, address: str) -> None:
@@ -53,7 +61,7 @@ def _connect(ray: Any, address: str) -> None:
     before = dict(os.environ)
     if alone:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody unless asked for
-        os.environ.setdefault("RAY_preload_python_modules", ASKED)
+        os.environ.setdefault("RAY_preload_python_modules", THERE)
     else:
         _check_answer(address)
     try:

@@ -31,7 +31,7 @@ def asked(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def _two_processes():
-    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False)
     yield
     ray.shutdown()
 
@@ -43,7 +43,7 @@ def killed_once(killed, victim):
         if path == victim and not killed.exists():
             killed.write_text("")
             os.kill(os.getpid(), signal.SIGKILL)
-        return import_module("rlwatch.cluster")._look(asked, path, actions)  # in that process it is the real one
+        return import_module("rlwatch.questions").look_at(asked, path, actions)  # in that process it is the real one
 
     return look
 
@@ -59,7 +59,7 @@ def test_two_processes_say_what_one_says(asked):
 def test_a_process_that_is_killed_changes_nothing(asked, tmp_path, monkeypatch):
     settings, alone = asked
     killed = tmp_path / "killed"
-    monkeypatch.setattr(cluster, "_look", killed_once(killed, settings["paths"][2]))
+    monkeypatch.setattr(cluster, "look_at", killed_once(killed, settings["paths"][2]))
     assert without_cost(explain_checkpoints(**settings, ray=ray)) == alone
     assert killed.exists()
 
@@ -67,7 +67,7 @@ def test_a_process_that_is_killed_changes_nothing(asked, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("_two_processes")
 def test_a_checkpoint_that_kills_every_process_is_named(asked, monkeypatch):
     settings, _ = asked
-    monkeypatch.setattr(cluster, "_look", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(cluster, "look_at", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     monkeypatch.setattr(cluster, "RETRIES", 0)
     with pytest.raises(ChildProcessError, match=r"step_000000000.pt .* leave --ray out"):
         list(explain_checkpoints(**settings, ray=ray))
@@ -130,7 +130,7 @@ def test_the_program_starts_and_ends_a_cluster_of_its_own_and_prints_nothing_but
     settings, alone = asked
     ray.shutdown()
     capsys.readouterr()  # what it said at its end
-    monkeypatch.setattr(cluster, "_look", killed_once(tmp_path / "killed", settings["paths"][2]))
+    monkeypatch.setattr(cluster, "look_at", killed_once(tmp_path / "killed", settings["paths"][2]))
     paths = [str(path) for path in settings["paths"]]
     assert main(["explain", *paths, "--probe", str(settings["probe"]), "--json", "--ray"]) == 0
     records = [{**json.loads(line), "cost": None} for line in capsys.readouterr().out.splitlines()]

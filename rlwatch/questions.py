@@ -1,0 +1,64 @@
+"""What every checkpoint is asked, and how a process of a Ray cluster answers; loads no more than these need."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from numpy import ndarray
+
+from rlwatch import checkpoints
+from rlwatch.comparison import Look
+from rlwatch.examination import Examination, Network, Twin
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """What every checkpoint is asked.
+
+    `told`: what `checkpoints.load` is told of networks. `judge`: whether the maps are checked. `drawn`: whether maps
+    are wanted for pictures, too. `actions_on`: the observations on which every action gets a map, where a checkpoint
+    is planned to have these.
+    """
+
+    examination: Examination
+    told: Mapping[str, Any]
+    judge: bool
+    drawn: bool
+    actions_on: Int[ndarray, " shown"]
+
+    def look(self, network: Network, *, actions: bool) -> Look:
+        """What a checkpoint's network yields.
+
+        Raises: as `Examination.look` does.
+        """
+        return self.examination.look(network, judge=self.judge, actions_on=self.actions_on if actions else None)
+
+
+def look_at(asked: list[Any], path: Path, actions: bool) -> Look:
+    """One look, in a process of the cluster; of its maps no more than is wanted."""
+    questions = _fetched(asked)
+    look = questions.look(checkpoints.load(path, **questions.told).network, actions=actions)
+    return look if questions.drawn else replace(look, maps=replace(look.maps, relevance={}))
+
+
+def twin(asked: list[Any], number: int) -> Twin:
+    """What one freshly drawn network says, in a process of the cluster."""
+    return _fetched(asked).examination.twin(number)
+
+
+def _fetched(asked: list[Any]) -> Questions:
+    """The questions, which stand in a list as a reference so that a process fetches them once only."""
+    import ray  # noqa: PLC0415 - an extra
+
+    (reference,) = asked
+    if reference.hex() not in _known:
+        torch.set_num_threads(1)  # there is a process per core
+        _known.clear()
+        _known[reference.hex()] = ray.get(reference)
+    return _known[reference.hex()]
+
+
+_known: dict[str, Questions] = {}
