@@ -6,7 +6,7 @@ from typing import Any
 
 from rlwatch.comparison import Baseline, Look
 from rlwatch.examination import Examination, merged
-from rlwatch.questions import Questions, look_at, twin
+from rlwatch.questions import Questions, figures_of, look_at, part_of, twin
 from rlwatch.resume import Planned
 
 AHEAD = 4
@@ -45,12 +45,15 @@ class Alone:
 class Cluster:
     """Examines in the processes of a Ray cluster, each of which fetches the questions once.
 
-    What a process that is lost was about is done again. Checkpoints must have the same path on every machine.
+    What a process that is lost was about is done again. Checkpoints must have the same path on every machine. Each is
+    one piece of work; where there are fewer than cores, or the method is a costly one, each batch of the probe is one,
+    and so are the checks on the maps. `count`: of checkpoints.
     """
 
-    def __init__(self, questions: Questions, ray: Any) -> None:
-        self._ray, self._asked = ray, [ray.put(questions)]
-        self._look_at, self._twin = map(ray.remote(num_cpus=1, max_retries=RETRIES), (look_at, twin))
+    def __init__(self, questions: Questions, ray: Any, count: int) -> None:
+        self._questions, self._ray, self._asked = questions, ray, [ray.put(questions)]
+        self._cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self._split = count < self._cores or questions.costly
         self._twins: list[Any] = []
 
     def looks(self, planned: Iterable[Planned]) -> Iterator[Looked]:
@@ -59,13 +62,11 @@ class Cluster:
         Raises: as there; ChildProcessError when a checkpoint has lost all its processes.
         """
         waiting = deque[tuple[Planned, Any]]()
-        most = AHEAD * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         for one in planned:
             if one.needed and not self._twins:
-                self._twins = [self._twin.remote(self._asked, number) for number in range(Examination.twins)]
-            begun = self._look_at.remote(self._asked, one.saved.path, one.actions) if one.needed else None
-            waiting.append((one, begun))
-            if len(waiting) == most:
+                self._twins = [self._begun(twin, number) for number in range(Examination.twins)]
+            waiting.append((one, self._begun_look(one) if one.needed else None))
+            if len(waiting) == AHEAD * self._cores:
                 yield self._looked(*waiting.popleft())
         while waiting:
             yield self._looked(*waiting.popleft())
@@ -75,13 +76,32 @@ class Cluster:
 
         Raises: as `looks` does.
         """
-        return merged([self._result(twin, "an untrained network") for twin in self._twins])
+        return merged([self._result(one, "an untrained network") for one in self._twins])
+
+    def _begun(self, task: Any, *about: Any) -> Any:
+        return self._ray.remote(num_cpus=1, max_retries=RETRIES)(task).remote(self._asked, *about)
+
+    def _begun_look(self, one: Planned) -> Any:
+        found, path = [], one.saved.path
+        if self._split:
+            judged = self._begun(figures_of, path) if self._questions.judge else None
+            found = [judged, *(self._begun(part_of, path, begin) for begin in self._questions.examination.batches)]
+        return self._begun(look_at, path, one.actions, *found)
 
     def _looked(self, one: Planned, reference: Any) -> Looked:
         try:
-            return one, None if reference is None else self._result(reference, one.saved.path)
+            return one, None if reference is None else self._look(one, reference)
         except ValueError as error:
             return one, f"{one.saved.path}: {error}"
+
+    def _look(self, one: Planned, reference: Any) -> Look:
+        try:
+            look: Look = self._result(reference, one.saved.path)
+        except ValueError:
+            if not self._split:
+                raise
+            look = self._result(self._begun(look_at, one.saved.path, one.actions), one.saved.path)  # of all batches
+        return look
 
     def _result(self, reference: Any, about: object) -> Any:
         errors = self._ray.exceptions

@@ -30,16 +30,16 @@ def explained(folder, *options, workers=None):
 
 
 @contextmanager
-def running(workers):
+def running(workers, folder):
     """The address of a cluster of so many workers, for this machine alone, which ends with the block."""
-    address = f"127.0.0.1:{6390 + workers}"
+    port = 6390 + workers
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus", str(workers)]
-    command += ["--node-ip-address=127.0.0.1", f"--port={6390 + workers}", "--include-dashboard=false"]
+    command += ["--node-ip-address=127.0.0.1", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as cluster:
         try:
             started = any("runtime started" in line for line in iter(cluster.stdout.readline, ""))
             assert started, "the cluster must start"
-            yield address
+            yield f"127.0.0.1:{port}"
         finally:
             cluster.terminate()
 
@@ -55,7 +55,7 @@ def main():
     os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # of clusters that only this one sees
     with tempfile.TemporaryDirectory() as name, ExitStack() as clusters:
         folder = save_checkpoints(Path(name) / "checkpoints", options.checkpoints)
-        addresses = {workers: clusters.enter_context(running(workers)) for workers in options.workers}
+        addresses = {workers: clusters.enter_context(running(workers, name)) for workers in options.workers}
         ways = {"without Ray": lambda: explained(folder, *options.passed_on)}
         for workers, address in addresses.items():
             ways[f"running, {workers}"] = lambda a=address: explained(folder, *options.passed_on, "--ray", a)

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 from importlib import import_module
 
@@ -14,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from rlwatch import cluster, connection
 from rlwatch.cli import main
-from rlwatch.connection import connected
+from rlwatch.connection import LOCAL, THERE, connected
 from rlwatch.offline import explain_checkpoints
 from rlwatch.tensorboard.blobs import ACTIONS
 from tests.fixtures.saved import save_checkpoints, small_probe, without_cost
@@ -36,16 +37,16 @@ def _two_processes():
     ray.shutdown()
 
 
-def killed_once(killed, victim):
-    """A look whose process ends the first time that it comes to one of the checkpoints."""
+def killed_once(killed, victim, task="look_at"):
+    """A task whose process ends the first time that it comes to one of the checkpoints."""
 
-    def look(asked, path, actions):
+    def run(asked, path, *about):
         if path == victim and not killed.exists():
             killed.write_text("")
             os.kill(os.getpid(), signal.SIGKILL)
-        return import_module("rlwatch.questions").look_at(asked, path, actions)  # in that process it is the real one
+        return getattr(import_module("rlwatch.questions"), task)(asked, path, *about)  # there it is the real one
 
-    return look
+    return run
 
 
 @pytest.mark.usefixtures("_two_processes")
@@ -65,6 +66,20 @@ def test_a_process_that_is_killed_changes_nothing(asked, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("_two_processes")
+@pytest.mark.parametrize(
+    ("files", "settings"),
+    [(3, {"method": "integrated_gradients", "options": {"steps": 2, "batch_size": 12}}), (1, {"judge": True})],
+)
+def test_a_probe_in_batches_says_the_same_even_if_one_is_killed(asked, tmp_path, monkeypatch, files, settings):
+    settings = asked[0] | {"paths": asked[0]["paths"][:files]} | settings
+    alone = without_cost(explain_checkpoints(**settings))
+    killed = tmp_path / "killed"
+    monkeypatch.setattr(cluster, "part_of", killed_once(killed, settings["paths"][-1], "part_of"))
+    assert without_cost(explain_checkpoints(**settings, ray=ray)) == alone
+    assert killed.exists()
+
+
+@pytest.mark.usefixtures("_two_processes")
 def test_a_checkpoint_that_kills_every_process_is_named(asked, monkeypatch):
     settings, _ = asked
     monkeypatch.setattr(cluster, "look_at", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
@@ -74,16 +89,18 @@ def test_a_checkpoint_that_kills_every_process_is_named(asked, monkeypatch):
 
 
 @pytest.mark.usefixtures("_two_processes")
-def test_what_is_wrong_with_a_checkpoint_is_raised_as_one_process_raises_it(asked, tmp_path):
+@pytest.mark.parametrize("method", ["epsilon_gamma_box", "integrated_gradients"])
+def test_what_is_wrong_with_a_checkpoint_is_raised_as_one_process_raises_it(asked, tmp_path, method):
     settings, _ = asked
     content = torch.load(settings["paths"][1], weights_only=True)
     for weights in content["model"].values():
         weights.fill_(1e30)
     torch.save(content, tmp_path / "diverged_1.pt")
+    settings = settings | {"paths": [settings["paths"][0], tmp_path], "method": method}
     told = []
     for cluster_ in (None, ray):
         with pytest.raises(ValueError, match="not finite") as raised:
-            list(explain_checkpoints(**(settings | {"paths": [settings["paths"][0], tmp_path]}), ray=cluster_))
+            list(explain_checkpoints(**settings, ray=cluster_))
         told.append((type(raised.value), str(raised.value)))
     assert told[0] == told[1]
 
@@ -93,6 +110,18 @@ def test_a_log_is_gone_on_with_by_the_cluster(asked, tmp_path):
     settings, alone = asked
     list(explain_checkpoints(**(settings | {"paths": settings["paths"][:2]}), logdir=tmp_path))
     assert without_cost(explain_checkpoints(**settings, logdir=tmp_path, ray=ray)) == alone[2:]
+
+
+@pytest.mark.usefixtures("_two_processes")
+def test_the_cluster_logs_the_same_maps_of_every_action(asked, tmp_path):
+    settings, _ = asked
+    logged = []
+    for place, address in ((tmp_path / "alone", None), (tmp_path / "cluster", ray)):
+        list(explain_checkpoints(**settings, logdir=place, ray=address))
+        events = EventAccumulator(str(place), size_guidance={"tensors": 0}).Reload().Tensors(ACTIONS)
+        logged.append([(event.step, event.tensor_proto.string_val[0]) for event in events])
+    assert len(logged[0]) == 6
+    assert logged[0] == logged[1]
 
 
 def test_an_address_where_nobody_listens_or_answers_is_refused_within_seconds(monkeypatch):
@@ -112,16 +141,11 @@ def test_an_address_where_nobody_listens_or_answers_is_refused_within_seconds(mo
     assert time.monotonic() - began < 5
 
 
-@pytest.mark.usefixtures("_two_processes")
-def test_the_cluster_logs_the_same_maps_of_every_action(asked, tmp_path):
-    settings, _ = asked
-    logged = []
-    for place, address in ((tmp_path / "alone", None), (tmp_path / "cluster", ray)):
-        list(explain_checkpoints(**settings, logdir=place, ray=address))
-        events = EventAccumulator(str(place), size_guidance={"tensors": 0}).Reload().Tensors(ACTIONS)
-        logged.append([(event.step, event.tensor_proto.string_val[0]) for event in events])
-    assert len(logged[0]) == 6
-    assert logged[0] == logged[1]
+def test_a_cluster_of_our_own_has_loaded_what_is_asked_before_it_is_asked():
+    ray.shutdown()
+    with connected(LOCAL) as reached:
+        loaded = reached.remote(lambda: THERE in sys.modules)
+        assert reached.get(loaded.remote())
 
 
 def test_the_program_starts_and_ends_a_cluster_of_its_own_and_prints_nothing_but_json(
