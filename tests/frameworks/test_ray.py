@@ -89,17 +89,20 @@ def test_a_checkpoint_that_kills_every_process_is_named(asked, monkeypatch):
 
 
 @pytest.mark.usefixtures("_two_processes")
-@pytest.mark.parametrize("method", ["epsilon_gamma_box", "integrated_gradients"])
-def test_what_is_wrong_with_a_checkpoint_is_raised_as_one_process_raises_it(asked, tmp_path, method):
+@pytest.mark.parametrize(
+    ("asking", "layers", "wrong"),
+    [({}, "", "Q-values"), ({"method": "occlusion", "options": {"patch": 42, "stride": 42}}, "body.9", "relevance")],
+)
+def test_what_is_wrong_with_a_checkpoint_is_raised_as_one_process_raises_it(asked, tmp_path, asking, layers, wrong):
     settings, _ = asked
     content = torch.load(settings["paths"][1], weights_only=True)
-    for weights in content["model"].values():
-        weights.fill_(1e30)
+    for name, weights in content["model"].items():
+        weights.mul_(1e38 if name.startswith(layers) else 1)
     torch.save(content, tmp_path / "diverged_1.pt")
-    settings = settings | {"paths": [settings["paths"][0], tmp_path], "method": method}
+    settings = settings | {"paths": [settings["paths"][0], tmp_path], "probe": "breakout"} | asking
     told = []
     for cluster_ in (None, ray):
-        with pytest.raises(ValueError, match="not finite") as raised:
+        with pytest.raises(ValueError, match=f"{wrong}.*not finite") as raised:
             list(explain_checkpoints(**settings, ray=cluster_))
         told.append((type(raised.value), str(raised.value)))
     assert told[0] == told[1]
