@@ -1,21 +1,12 @@
 """Looks at many checkpoints at once, on a Ray cluster."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import torch
-from jaxtyping import Int
-from numpy import ndarray
-
-from rlwatch import checkpoints
-from rlwatch.atari.probe import Probe
-from rlwatch.attribution.inputs import Observe
 from rlwatch.comparison import Baseline, Look
-from rlwatch.examination import Examination, Network, Twin, merged
+from rlwatch.examination import Examination, merged
+from rlwatch.questions import Questions, figures_of, look_at, part_of, twin
 from rlwatch.resume import Planned
 
 AHEAD = 4
@@ -27,70 +18,42 @@ Looked = tuple[Planned, Look | str | None]
 """A checkpoint with its look, None where none is needed, or why there can be none."""
 
 
-@dataclass(frozen=True, eq=False)
-class Questions:
-    """What every checkpoint is asked, so that each process can make the same examination.
-
-    `first`: the checkpoint whose network the examination is made with. `observe`: how networks take frames. `told`:
-    what `checkpoints.load` is told of networks. `drawn`: whether maps are wanted for pictures, too. `actions_on`: the
-    observations on which every action gets a map, where a checkpoint is planned to have these.
-    """
-
-    first: Path
-    probe: Probe
-    observe: Observe
-    method: Any
-    options: Mapping[str, Any]
-    targets: tuple[str, ...]
-    told: Mapping[str, Any]
-    judge: bool
-    drawn: bool
-    actions_on: Int[ndarray, " shown"]
-
-    def examination(self) -> Examination:
-        """An examination that has seen nothing yet."""
-        network = checkpoints.load(self.first, **self.told).network
-        return Examination(network, self.probe, self.method, self.options, self.targets, self.observe)
-
-    def look(self, examination: Examination, network: Network, *, actions: bool) -> Look:
-        """What a checkpoint's network yields.
-
-        Raises: as `Examination.look` does.
-        """
-        return examination.look(network, judge=self.judge, actions_on=self.actions_on if actions else None)
-
-
 class Alone:
     """Examines in this process."""
 
     def __init__(self, questions: Questions) -> None:
-        self._questions, self._examination = questions, questions.examination()
+        self._questions = questions
 
     def looks(self, planned: Iterable[Planned]) -> Iterator[Looked]:
         """Each checkpoint in order with its look, None where none is needed, or why there can be none.
 
         Raises: what looking raises, but ValueError.
         """
-        for one in planned:
-            look = partial(self._questions.look, self._examination, actions=one.actions)
-            try:
-                yield one, look(one.saved.network) if one.needed else None
-            except ValueError as error:
-                yield one, f"{one.saved.path}: {error}"
+        return map(self._looked, planned)
 
     def baseline(self) -> Baseline:
         """What freshly drawn networks say."""
-        return self._examination.untrained_baseline()
+        return self._questions.examination.untrained_baseline()
+
+    def _looked(self, one: Planned) -> Looked:
+        try:
+            return one, self._questions.look(one.saved.network, actions=one.actions) if one.needed else None
+        except ValueError as error:
+            return one, f"{one.saved.path}: {error}"
 
 
 class Cluster:
-    """Examines in the processes of a Ray cluster, each of which makes one examination and keeps it.
+    """Examines in the processes of a Ray cluster, each of which fetches the questions once.
 
-    What a process that is lost was about is done again. Checkpoints must have the same path on every machine.
+    What a process that is lost was about is done again. Checkpoints must have the same path on every machine. Each is
+    one piece of work; where there are fewer than cores, or the method is a costly one, each batch of the probe is one,
+    and so are the checks on the maps. `count`: of checkpoints.
     """
 
-    def __init__(self, questions: Questions, ray: Any) -> None:
-        self._ray, self._asked = ray, ray.put(questions)
+    def __init__(self, questions: Questions, ray: Any, count: int) -> None:
+        self._questions, self._ray, self._asked = questions, ray, [ray.put(questions)]
+        self._cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self._split = count < self._cores or questions.costly
         self._twins: list[Any] = []
 
     def looks(self, planned: Iterable[Planned]) -> Iterator[Looked]:
@@ -99,12 +62,11 @@ class Cluster:
         Raises: as there; ChildProcessError when a checkpoint has lost all its processes.
         """
         waiting = deque[tuple[Planned, Any]]()
-        most = AHEAD * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         for one in planned:
             if one.needed and not self._twins:
-                self._twins = [self._begun(_twin, number) for number in range(Examination.twins)]
-            waiting.append((one, self._begun(_look, one.saved.path, one.actions) if one.needed else None))
-            if len(waiting) == most:
+                self._twins = [self._begun(twin, number) for number in range(Examination.twins)]
+            waiting.append((one, self._begun_look(one) if one.needed else None))
+            if len(waiting) == AHEAD * self._cores:
                 yield self._looked(*waiting.popleft())
         while waiting:
             yield self._looked(*waiting.popleft())
@@ -114,16 +76,32 @@ class Cluster:
 
         Raises: as `looks` does.
         """
-        return merged([self._result(twin, "an untrained network") for twin in self._twins])
+        return merged([self._result(one, "an untrained network") for one in self._twins])
 
-    def _begun(self, task: Any, *about: Path | int) -> Any:
-        return self._ray.remote(num_cpus=1, max_retries=RETRIES)(task).remote([self._asked], *about)
+    def _begun(self, task: Any, *about: Any) -> Any:
+        return self._ray.remote(num_cpus=1, max_retries=RETRIES)(task).remote(self._asked, *about)
+
+    def _begun_look(self, one: Planned) -> Any:
+        found, path = [], one.saved.path
+        if self._split:
+            judged = self._begun(figures_of, path) if self._questions.judge else None
+            found = [judged, *(self._begun(part_of, path, begin) for begin in self._questions.examination.batches)]
+        return self._begun(look_at, path, one.actions, *found)
 
     def _looked(self, one: Planned, reference: Any) -> Looked:
         try:
-            return one, None if reference is None else self._result(reference, one.saved.path)
+            return one, None if reference is None else self._look(one, reference)
         except ValueError as error:
             return one, f"{one.saved.path}: {error}"
+
+    def _look(self, one: Planned, reference: Any) -> Look:
+        try:
+            look: Look = self._result(reference, one.saved.path)
+        except ValueError:
+            if not self._split:
+                raise
+            look = self._result(self._begun(look_at, one.saved.path, one.actions), one.saved.path)  # of all batches
+        return look
 
     def _result(self, reference: Any, about: object) -> Any:
         errors = self._ray.exceptions
@@ -136,32 +114,3 @@ class Cluster:
                 f"{about} must be looked at by a process of the cluster, and all that tried were lost "
                 f"({type(error).__name__}): give them more memory, or leave --ray out"
             ) from error
-
-
-def _look(asked: list[Any], path: Path, actions: bool) -> Look:
-    """One look, in a process of the cluster; of its maps no more than is wanted."""
-    examination, questions = _prepared(asked)
-    look = questions.look(examination, checkpoints.load(path, **questions.told).network, actions=actions)
-    return look if questions.drawn else replace(look, maps=replace(look.maps, relevance={}))
-
-
-def _twin(asked: list[Any], number: int) -> Twin:
-    """What one freshly drawn network says, in a process of the cluster."""
-    return _prepared(asked)[0].twin(number)
-
-
-def _prepared(asked: list[Any]) -> tuple[Examination, Questions]:
-    """The examination of this process; the reference stands in a list so that it is fetched once only."""
-    import ray  # noqa: PLC0415 - an extra
-
-    (reference,) = asked
-    known = _prepared_ones.get(reference.hex())
-    if known is None:
-        torch.set_num_threads(1)  # there is a process per core
-        questions = ray.get(reference)
-        _prepared_ones.clear()
-        known = _prepared_ones[reference.hex()] = questions.examination(), questions
-    return known
-
-
-_prepared_ones: dict[str, tuple[Examination, Questions]] = {}

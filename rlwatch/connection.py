@@ -1,21 +1,23 @@
-"""The way to a Ray cluster; what is asked there loads meanwhile."""
+"""The way to a Ray cluster; what is needed here and there loads meanwhile."""
 
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from threading import Thread
 from typing import Any
 
 LOCAL = "local"
 """The address that stands for a cluster of this machine's cores, which is started and ended here."""
-CONNECT, ANSWER = 5.0, 20.0
+ANSWER = 10.0
 """Seconds for a cluster's machine to be reached, and for the cluster to answer; Ray itself tries for minutes."""
-ASKED = "rlwatch.cluster"
-"""What is loaded while a cluster starts, here and in the processes of a cluster of our own."""
+HERE, THERE = "rlwatch.offline", "rlwatch.questions"
+"""What is loaded while a cluster is reached, and in its processes while this one loads and plans."""
+EARLY = 16
+"""Processes of a cluster that load at most before it is known how many are needed."""
+GREETING, SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]), b"\x04"
+"""What is said to a gRPC server, as a cluster has, and the fourth byte of its answer: frames of settings (RFC 9113)."""
 REMEDY = "`ray status --address ADDRESS` says more; leave ADDRESS out for this machine's cores"
 
 
@@ -37,14 +39,28 @@ def connected(address: str | None) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    loading = Thread(target=import_module, args=[ASKED], daemon=True)
+    loading = Thread(target=import_module, args=[HERE], daemon=True)
     loading.start()
     try:
         _connect(ray, address)
+        if address == LOCAL:
+            _forgo_scaling(ray)
+        for _ in range(min(EARLY, int(ray.cluster_resources().get("CPU", 1)))):
+            ray.remote(num_cpus=1)(_load).remote()
         loading.join()
         yield ray
     finally:
         ray.shutdown()
+
+
+def _forgo_scaling(ray: Any) -> None:
+    """End what would add machines to a cluster of our own, as `ray start --no-monitor` does: Ray's end waits for it."""
+    with suppress(AttributeError):  # Ray has no public name for it
+        ray._private.worker._global_node.kill_monitor()  # noqa: SLF001
+
+
+def _load() -> None:
+    import_module(THERE)
 
 
 def _connect(ray: Any, address: str) -> None:
@@ -53,7 +69,7 @@ def _connect(ray: Any, address: str) -> None:
     before = dict(os.environ)
     if alone:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody unless asked for
-        os.environ.setdefault("RAY_preload_python_modules", ASKED)
+        os.environ.setdefault("RAY_preload_python_modules", THERE)
     else:
         _check_answer(address)
     try:
@@ -70,19 +86,14 @@ def _check_answer(address: str) -> None:
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
         return  # Ray says at once what is wrong with it
+    greets = "://" not in address and os.environ.get("RAY_USE_TLS", "0") == "0"
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
+        with socket.create_connection((host.strip("[]"), int(port)), ANSWER) as asked:
+            asked.sendall(GREETING if greets else b"")
+            got = "something else" if greets and asked.recv(4, socket.MSG_WAITALL)[3:] != SETTINGS else ""
+    except TimeoutError:
+        got = f"no answer in {ANSWER:.0f} s"
     except (OSError, OverflowError) as error:
-        raise ConnectionError(f"expected a Ray cluster at {address}, got {error}: {REMEDY}") from error
-    if "://" in address:
-        return
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
-    try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER, check=False)  # noqa: S603 - ours
-    except subprocess.TimeoutExpired as error:
-        raise ConnectionError(
-            f"expected a Ray cluster at {address}, got no answer in {ANSWER:.0f} s: {REMEDY}"
-        ) from error
-    if told.returncode:
-        said = (told.stderr.strip() or f"status {told.returncode}").splitlines()[-1]
-        raise ConnectionError(f"expected a Ray cluster at {address}, got none ({said}): {REMEDY}")
+        got = str(error)
+    if got:
+        raise ConnectionError(f"expected a Ray cluster at {address}, got {got}: {REMEDY}")

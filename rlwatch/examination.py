@@ -1,7 +1,7 @@
 """The examination of one checkpoint after the other: explain and measure."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.explain import Explanation, explain_actions, explain_targets
 from rlwatch.attribution.inputs import Observe
+from rlwatch.attribution.methods import of_part
 from rlwatch.attribution.randomise import untrained
 from rlwatch.comparison import Baseline, Comparison, Look, Maps, timed
 from rlwatch.matching import matched
@@ -29,15 +30,21 @@ from rlwatch.report import Report
 from rlwatch.trust import Sample, device_of, numbers, sample, trust, validity
 
 Network = Callable[[Tensor], Any]
+Part = tuple[Mapping[str, Explanation], float]
+"""A batch of the probe explained, per target, and the seconds that it took."""
 Twin = Mapping[str, Mapping[str, ObjectRelevance]]
 """Per target and object, what one freshly drawn network says."""
 
 TARGETS = ("greedy", "contrast")
 FULL_ACTION_SET = 18
+BATCH = 64
+"""Observations that are explained at once, as of `explain_targets`."""
 MAPS_AT_ONCE = 72
 """Maps of single actions that are made at once: 8 MB of them, for all together may be 98 MB."""
 ROUNDING = 1e-6
 """Of a frame's largest Q-value: what float32 leaves of a difference of equal ones."""
+ROWS = ("q_values", "relevance", "score", "absorbed")
+"""What an explanation holds per observation."""
 log = logging.getLogger("rlwatch")
 
 
@@ -110,22 +117,28 @@ class Examination:
         *,
         judge: bool = False,
         actions_on: Int[np.ndarray, " shown"] | None = None,
+        parts: Sequence[Part] = (),
+        judged: tuple[Mapping[str, float], float] | None = None,
     ) -> Look:
         """What one network yields by itself; `judge`: with the checks on its maps, too.
 
-        `actions_on`: observations of the probe on which every action gets a map.
+        `actions_on`: observations of the probe on which every action gets a map. `parts`, `judged`: what `part` has
+        found of each of `batches`, and `figures`; left out, it is found here.
 
         Raises: as `report` and `judged` do.
         """
         cost: dict[str, float] = {}
         with timed(cost, "explain"):
-            explained = self._explain(network or self.network, self._observations)
+            explained = _joined(parts) if parts else self._explain(network or self.network, self._observations)
+        cost["explain"] += sum(seconds for _, seconds in parts)
         self._check(explained)
         with timed(cost, "measure"):
             relevance = {target: heard(one) for target, one in explained.items()}
             targets = {target: self._measure(explained[target], one) for target, one in relevance.items()}
             traces = {target: traced(one) for target, one in relevance.items()}
-        figures = self._validity(network, cost) if judge else {}
+        figures: Mapping[str, float] = {}
+        if judge:
+            figures, cost["validity"] = judged or self.figures(network)
         actions = None
         if actions_on is not None:
             with timed(cost, "actions"):
@@ -133,6 +146,36 @@ class Examination:
         greedy = explained["greedy"]
         maps = Maps(numbers(greedy.q_values), relevance)
         return Look(maps, targets, traces, greedy.method, figures, cost, actions, greedy.fallback)
+
+    @property
+    def batches(self) -> range:
+        """Where each batch of observations begins that is explained at once: batches depend on nothing else."""
+        return range(0, len(self._observations), self._batch)
+
+    def part(self, begin: int, network: Network | None = None) -> Part:
+        """A batch of the probe explained, to the bit as it is among the others.
+
+        Raises: as `look` does.
+        """
+        cost: dict[str, float] = {}
+        end = begin + self._batch
+        options = of_part(self.options, begin, end, len(self._observations))
+        with timed(cost, "explain"):
+            explained = self._explain(network or self.network, self._observations[begin:end], options)
+        return explained, cost["explain"]
+
+    def figures(self, network: Network | None = None) -> tuple[dict[str, float], float]:
+        """Those of the checks on the network's maps, and the seconds that they took.
+
+        Raises: as `judged` does.
+        """
+        assert self.observe is not None  # noqa: S101 - __post_init__ has set it
+        cost: dict[str, float] = {}
+        with timed(cost, "validity"):
+            generator = np.random.default_rng(self.seed)
+            method = {"method": self.method, "options": self.options}
+            figures = validity(network or self.network, self._sample, self.observe, generator, **method)
+        return figures, cost["validity"]
 
     def every_action(self, observations: Int[np.ndarray, " shown"], network: Network | None = None) -> Maps:
         """The relevance for the Q-value of every action on some of the probe's observations, as `action=k`.
@@ -156,16 +199,22 @@ class Examination:
 
         Raises: as `report` does; TypeError when the network cannot be copied.
         """
-        cost = dict(report.cost)
-        figures = self._validity(network, cost)
-        return replace(report, validity=figures, trust=trust(figures), cost=cost)
+        figures, seconds = self.figures(network)
+        return replace(report, validity=figures, trust=trust(figures), cost={**report.cost, "validity": seconds})
 
     @cached_property
     def _sample(self) -> Sample:
         return sample(self.probe, self.objects)
 
-    def _explain(self, network: Network, observations: Tensor) -> dict[str, Explanation]:
-        return explain_targets(network, observations, targets=self.targets, method=self.method, **self.options)
+    @property
+    def _batch(self) -> int:
+        return int(self.options.get("batch_size", BATCH))
+
+    def _explain(
+        self, network: Network, observations: Tensor, options: Mapping[str, Any] | None = None
+    ) -> dict[str, Explanation]:
+        settings = {"batch_size": BATCH, **(self.options if options is None else options)}
+        return explain_targets(network, observations, targets=self.targets, method=self.method, **settings)
 
     def _first_explained(self) -> dict[str, Explanation]:
         """Raises: TypeError, ValueError when the network, or the method's keywords, do not fit."""
@@ -194,12 +243,14 @@ class Examination:
         generator = np.random.default_rng(self.seed)
         return target_relevance(relevance, numbers(explained.score), self.objects, self.probe.episode, generator)
 
-    def _validity(self, network: Network | None, cost: dict[str, float]) -> dict[str, float]:
-        assert self.observe is not None  # noqa: S101 - __post_init__ has set it
-        with timed(cost, "validity"):
-            generator = np.random.default_rng(self.seed)
-            method = {"method": self.method, "options": self.options}
-            return validity(network or self.network, self._sample, self.observe, generator, **method)
+
+def _joined(parts: Sequence[Part]) -> dict[str, Explanation]:
+    """The parts' explanations as one."""
+    found = {}
+    for target, one in parts[0][0].items():
+        rows: dict[str, Any] = {name: torch.cat([getattr(part[target], name) for part, _ in parts]) for name in ROWS}
+        found[target] = replace(one, **rows)
+    return found
 
 
 def heard(explained: Explanation) -> Float[np.ndarray, "probe stack y x"]:

@@ -14,14 +14,14 @@ import torch
 from jaxtyping import UInt8
 
 from rlwatch import checkpoints
-from rlwatch.atari.choose import record_probe
 from rlwatch.atari.probe import Probe
 from rlwatch.atari.recording import Policy
 from rlwatch.clips import ClipMaker, shown_frames
-from rlwatch.cluster import Alone, Cluster, Questions
+from rlwatch.cluster import Alone, Cluster
 from rlwatch.comparison import Comparison, Look
-from rlwatch.examination import TARGETS
+from rlwatch.examination import TARGETS, Examination
 from rlwatch.matching import matched
+from rlwatch.questions import Questions
 from rlwatch.report import Report
 from rlwatch.resume import Log, Planned, read_log
 from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
@@ -65,15 +65,18 @@ def explain_checkpoints(
         raise ValueError("; ".join(unread))
     if not given and not first.game:
         raise ValueError(f"{first.path} does not say its game: give --probe GAME or --probe FILE")
-    asked, observe = matched(first.network, given or Probe.load(first.game))
+    with _one_thread():
+        asked, observe = matched(first.network, given or Probe.load(first.game))
     targets = tuple(dict.fromkeys([*TARGETS, target]))
     drawn, shown = logdir is not None, shown_frames(asked)
-    questions = Questions(first.path, asked, observe, method, options or {}, targets, told, judge, drawn, shown)
     before = read_log(logdir, judged=judge)
     before.check(asked.digest, method)
-    planned = before.plan(chain([first], saved_ones), ACTIONS_LOGGED // _actions(first, questions))
+    with _one_thread():
+        examination = Examination(first.network, asked, method, options or {}, targets, observe)
+    questions = Questions(examination, told, judge, drawn, shown)
+    planned = before.plan(chain([first], saved_ones), ACTIONS_LOGGED // examination.action_count)
     planned = planned if drawn else (replace(one, actions=False) for one in planned)
-    examiner = Alone(questions) if ray is None else Cluster(questions, ray)
+    examiner = Alone(questions) if ray is None else Cluster(questions, ray, len(files))
     for done, report in _reports(questions, examiner, planned, before, logdir, unread):
         if report is not None:
             yield report
@@ -94,7 +97,7 @@ def _reports(
 
     Why some cannot be looked at is added to `unread`.
     """
-    probe, done, left_out = questions.probe, 0, 0
+    probe, targets, done, left_out = questions.examination.probe, questions.examination.targets, 0, 0
     comparison, pages = Comparison(probe.game, probe.digest), _Pages(probe, logdir, before.scales)
     for one, look in examiner.looks(planned):
         if isinstance(look, str):
@@ -109,20 +112,13 @@ def _reports(
             yield done, report
         else:
             left_out += 1
-            objects = before.objects(one.saved.step, questions.targets, probe.placed.shapes)
+            objects = before.objects(one.saved.step, targets, probe.placed.shapes)
             comparison.recall(one.saved.step, objects)
             comparison.last = look
             yield done, None
     if left_out:
         log.warning("rlwatch: %d checkpoints are in %s already: left out", left_out, logdir)
     pages.close()
-
-
-def _actions(saved: checkpoints.Checkpoint, questions: Questions) -> int:
-    """How many actions a checkpoint's network has."""
-    frames = questions.observe(torch.from_numpy(questions.probe.observations()[:1]))
-    with torch.no_grad():
-        return len(saved.network(frames)[0])
 
 
 class _Pages:
@@ -159,9 +155,21 @@ def _loaded(files: Sequence[Path], told: Mapping[str, Any], unread: list[str]) -
 def _load(file: Path, told: Mapping[str, Any]) -> checkpoints.Checkpoint | str:
     """The checkpoint, or why there is none."""
     try:
-        return checkpoints.load(file, **told)
+        with _one_thread():
+            return checkpoints.load(file, **told)
     except ValueError as error:
         return str(error)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch works in one thread: for little work several only wait for each other, on cores that others need."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def describe(name: str | Path, *, objects: str | Path | None = None) -> dict[str, Any]:
@@ -216,6 +224,8 @@ def record_to(path: Path, game: str, *, policy: str = "scripted", steps: int | N
 
     Raises: ValueError, FileNotFoundError for an unknown game or policy; OSError when the file cannot be written.
     """
+    from rlwatch.atari.choose import record_probe  # noqa: PLC0415 - gymnasium loads only for what needs it
+
     with _telling_of(path, "--out"):
         path.parent.mkdir(parents=True, exist_ok=True)
     player = policy if policy in {"scripted", "random"} else _player(policy, seed)

@@ -1,10 +1,12 @@
 """The way to a cluster, where there is no Ray; tests/frameworks/test_ray.py has real ones."""
 
+import socket
 import sys
+from threading import Thread
 
 import pytest
 
-from rlwatch.connection import connected
+from rlwatch.connection import _check_answer, connected
 
 
 def test_without_an_address_there_is_no_cluster():
@@ -16,3 +18,18 @@ def test_without_ray_the_remedy_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ValueError, match=r"pip install 'rlwatch\[ray\]'"), connected("local"):
         pass
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request", b""])
+def test_what_does_not_answer_as_a_cluster_is_refused(said):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def answer():
+            with server.accept()[0] as asked:
+                asked.recv(100)
+                asked.sendall(said)
+
+        Thread(target=answer, daemon=True).start()
+        with pytest.raises(ConnectionError, match=f"at {address}, got something else: `ray status"):
+            _check_answer(address)

@@ -53,6 +53,19 @@ def test_the_baseline_is_of_fresh_copies_whatever_the_network_has_learnt(probe):
     assert examination.report(0).targets["greedy"].objects["paddle"].lift == 0
 
 
+@pytest.mark.parametrize(("method", "options"), [("epsilon", {}), ("integrated_gradients", {"steps": 2})])
+def test_a_look_made_of_batches_is_the_same_to_the_bit(probe, method, options):
+    torch.manual_seed(0)
+    examination = Examination(Nature(), probe, method=method, options={**options, "batch_size": 100})
+    whole = examination.look()
+    parts = examination.look(parts=[examination.part(begin) for begin in examination.batches])
+    assert list(examination.batches) == [0, 100, 200]
+    assert repr(parts.targets) == repr(whole.targets)
+    for target, relevance in whole.maps.relevance.items():
+        assert np.array_equal(parts.maps.relevance[target], relevance)
+    assert parts.cost.keys() == whole.cost.keys()
+
+
 def test_a_plain_function_is_examined_without_a_baseline(probe, caplog):
     network = Nature()
     with caplog.at_level(logging.WARNING, logger="rlwatch"):
