@@ -1,4 +1,4 @@
-"""Nature DQN on any Atari game, in one file from top to bottom: options, games, network, replay, agent, loop.
+"""Nature DQN on any Atari game: the options of a run, the agent, the loop.
 
     python -m agents.dqn --game breakout --steps 40000
 
@@ -9,28 +9,23 @@ Source: Mnih et al. 2015, doi 10.1038/nature14236.
 """
 
 import argparse
-import copy
 import dataclasses
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812  # the name that every PyTorch program uses
-from ale_py.vector_env import AtariVectorEnv
-from jaxtyping import Bool, Float, Float32, Int64, UInt8
-from torch import Tensor, nn
 
 import rlwatch
+from agents.games import Games
+from agents.learner import Learner, QNetwork
 from agents.parts import (
-    Display,
     Run,
     add_options,
     add_watch_options,
@@ -42,11 +37,12 @@ from agents.parts import (
     stop_signals,
     tell,
 )
+from agents.progress import Progress
+from agents.replay import STACK, Replay
 from rlwatch.atari.console import short_name
 
 CHANGEABLE = ("steps", "checkpoint_every", "evaluation_games", "threads")  # by a resumed run
 REFILL = 50_000
-STACK = 4  # frames that the network sees
 LONG = 1_000_000  # steps from which a run learns as in the paper
 LARGEST_SEED = 1_000_000_000  # ALE's seeds have 31 bits; evaluation and resumed runs add to this one
 EVALUATION_EPSILON, EVALUATION_SEED = 0.05, 1_000_000
@@ -109,145 +105,8 @@ def derived(config: Config) -> Config:
     return dataclasses.replace(config, game=game, **filled)
 
 
-class Played(NamedTuple):
-    """What one step of all games gave: clipped reward, end of life or game, and the returns of games that ended."""
-
-    reward: Float32[np.ndarray, " games"]
-    done: Bool[np.ndarray, " games"]
-    returns: dict[int, float]
-
-
-class Games:
-    """Several copies of one game, stepped by ALE's own threads, preprocessed as gymnasium's AtariPreprocessing does.
-
-    Losing a life ends an episode for learning but not the game; FIRE starts the next life. Returns are of whole games
-    and unclipped. After the last frame of a game ALE resets instead of playing: `first` marks the frame that follows.
-    """
-
-    def __init__(self, config: Config, count: int, seed: int, threads: int, most_frames: int = 108_000) -> None:
-        self.env = AtariVectorEnv(
-            config.game,
-            count,
-            reward_clipping=False,
-            repeat_action_probability=config.sticky,
-            max_num_frames_per_episode=most_frames,
-            num_threads=threads,
-        )
-        self.meanings = [action.name for action in self.env.ale.get_action_set()]
-        self.fire = self.meanings.index("FIRE") if "FIRE" in self.meanings else None
-        self.stacks, info = self.env.reset(seed=seed)
-        self.lives = info["lives"]
-        self.lost, self.over = np.zeros(count, bool), np.zeros(count, bool)
-        self.first = np.ones(count, bool)
-        self.score = np.zeros(count)
-
-    def choose(
-        self, network: Callable[[Tensor], Tensor], epsilon: float, rng: np.random.Generator
-    ) -> tuple[UInt8[np.ndarray, "games y x"], Bool[np.ndarray, " games"], Int64[np.ndarray, " games"]]:
-        """Each game's newest frame, whether a game begins with it, and an ε-greedy action."""
-        with torch.no_grad():
-            actions = network(torch.from_numpy(self.stacks)).argmax(1).numpy()
-        explore = rng.random(len(actions)) < epsilon
-        actions = np.where(explore, rng.integers(len(self.meanings), size=len(actions)), actions)
-        if self.fire is not None:
-            actions[self.lost] = self.fire
-        return self.stacks[:, -1], self.first, actions
-
-    def receive(self) -> Played:
-        """Wait for the step that `env.send` began; `stacks` and `first` then belong to the step that comes."""
-        self.stacks, reward, terminated, truncated, info = self.env.recv()
-        self.first, self.over = self.over, terminated | truncated
-        self.lost = (info["lives"] < self.lives) & ~self.over
-        self.lives = info["lives"]
-        self.score += reward
-        returns = {int(game): float(self.score[game]) for game in np.flatnonzero(self.over)}
-        self.score[self.over] = 0
-        return Played(np.clip(reward, -1, 1).astype(np.float32), terminated | self.lost, returns)
-
-
-class QNetwork(nn.Module):
-    """The network of Mnih et al. 2015; it takes uint8 stacks of four frames, oldest first."""
-
-    def __init__(self, actions: int) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            *(nn.Conv2d(4, 32, 8, stride=4), nn.ReLU()),
-            *(nn.Conv2d(32, 64, 4, stride=2), nn.ReLU()),
-            *(nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Flatten()),
-            *(nn.Linear(64 * 7 * 7, 512), nn.ReLU()),
-        )
-        self.head = nn.Linear(512, actions)
-
-    def forward(self, stacks: UInt8[Tensor, "batch stack y x"]) -> Float[Tensor, "batch actions"]:
-        """Q-values in float32."""
-        features: Tensor = self.features(stacks / 255)
-        # Q-values of two actions often differ by less than bfloat16 can tell: the head stays in float32
-        with torch.autocast("cpu", enabled=False):
-            q_values: Tensor = self.head(features.float())
-        return q_values
-
-
-class Batch(NamedTuple):
-    """Transitions: five frames each (the stack is the first four, the next stack the last four)."""
-
-    frames: UInt8[Tensor, "batch five y x"]
-    actions: Int64[Tensor, " batch"]
-    rewards: Float32[Tensor, " batch"]
-    done: Float32[Tensor, " batch"]
-
-
-class Replay:
-    """A ring of each game's newest frames, every frame stored once; `size` of `length` rows are filled.
-
-    A row holds the frame that was seen, what was done there, and what came of it. Stacks are put together from rows;
-    frames from before the game began are black, as ALE has them.
-    """
-
-    def __init__(self, capacity: int, games: int) -> None:
-        self.length, self.games, self.size, self.row = max(capacity // games, 8), games, 0, 0
-        self.frames = np.zeros((self.length, games, 84, 84), np.uint8)  # untouched pages take no memory yet
-        self.actions = np.zeros((self.length, games), np.int64)
-        self.rewards = np.zeros((self.length, games), np.float32)
-        self.done = np.zeros((self.length, games), np.float32)
-        self.first = np.zeros((self.length, games), bool)
-
-    def add(self, frames: np.ndarray, first: np.ndarray, actions: np.ndarray, played: Played) -> None:
-        """Append a row: what `Games.choose` gave, and what came of it."""
-        self.frames[self.row], self.first[self.row], self.actions[self.row] = frames, first, actions
-        self.rewards[self.row], self.done[self.row] = played.reward, played.done
-        self.row, self.size = (self.row + 1) % self.length, min(self.size + 1, self.length)
-
-    def sample(self, count: int, rng: np.random.Generator) -> Batch:
-        """Transitions drawn uniformly from all that are whole: none leads from one game into the next."""
-        oldest = 3 if self.size == self.length else 0  # the frames before these rows have been overwritten
-        rows, games = self._draw(count, oldest, rng)
-        while (bad := self.first[(rows + 1) % self.length, games]).any():
-            rows[bad], games[bad] = self._draw(int(bad.sum()), oldest, rng)
-        five = (rows[:, None] + np.arange(-3, 2)) % self.length
-        frames, began = self.frames[five, games[:, None]], self.first[five, games[:, None]]
-        for age in (2, 1, 0):  # a game that begins at a later frame of the stack has nothing before it
-            frames[began[:, age + 1 : 4].any(1), age] = 0
-        columns = (self.actions[rows, games], self.rewards[rows, games], self.done[rows, games])
-        return Batch(*map(torch.from_numpy, (frames, *columns)))
-
-    def _draw(self, count: int, oldest: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        ages = rng.integers(oldest, self.size - 1, size=count)
-        return (self.row - self.size + ages) % self.length, rng.integers(self.games, size=count)
-
-
-def td_loss(
-    network: Callable[[Tensor], Tensor], target_network: Callable[[Tensor], Tensor], batch: Batch, gamma: float
-) -> tuple[Tensor, Tensor]:
-    """Huber loss of the one-step temporal difference, and the mean Q-value of the actions taken."""
-    with torch.no_grad():
-        future = target_network(batch.frames[:, 1:]).amax(1)
-        goal = batch.rewards + gamma * (1 - batch.done) * future
-    taken = network(batch.frames[:, :4]).gather(1, batch.actions[:, None]).squeeze(1)
-    return F.smooth_l1_loss(taken, goal), taken.detach().mean()
-
-
 class Agent:
-    """All that a run is besides the games being played: networks, optimiser, generator, step, and the run's folder.
+    """All that a run is besides the games being played: network, learner, generator, step, and the run's folder.
 
     Raises: what Run raises.
     """
@@ -256,14 +115,17 @@ class Agent:
         self.config, self.step, self.returns = config, step, float("nan")
         self.run = Run(config.logdir, step)
         self.run.describe(config, ["eval/return", "rlwatch/lift/greedy/ball"])
-        torch.set_num_threads(1)  # the threads share out batches, see `learn`
-        self.pool = ThreadPoolExecutor(config.threads, initializer=torch.set_num_threads, initargs=(1,))
         torch.manual_seed(config.seed)
         self.rng = np.random.default_rng(config.seed)
-        self.meanings = Games(config, 1, config.seed, threads=1).meanings
+        self.meanings = Games(config.game, 1, config.seed, threads=1).meanings
         self.q_network = QNetwork(len(self.meanings))
-        self.target_network = copy.deepcopy(self.q_network)
-        self.optimizer = torch.optim.Adam(self.q_network.parameters(), lr=config.learning_rate, fused=True)
+        self.learner = Learner(
+            self.q_network,
+            learning_rate=config.learning_rate,
+            gamma=config.gamma,
+            threads=config.threads,
+            bfloat16=config.precision == "bf16",
+        )
 
     @property
     def epsilon(self) -> float:
@@ -274,36 +136,18 @@ class Agent:
         """Whether a multiple of `every` lies in the newest step of all games; true at step 0."""
         return self.step // every != (self.step - self.config.envs) // every
 
-    def learn(self, replay: Replay) -> Tensor:
-        """The loss and the mean Q-value of a batch before the gradient step on it.
-
-        Each thread takes a share of the batch from end to end. PyTorch's own threads meet at every operator instead:
-        on two idle cores that is no faster, and on busy ones up to forty times slower.
-        """
-        batch = replay.sample(self.config.batch, self.rng)
-        first, *others = (Batch(*share) for share in zip(*(x.chunk(self.config.threads) for x in batch), strict=True))
-        waiting = [self.pool.submit(self.gradients, share) for share in others]
-        parts = [self.gradients(first), *(each.result() for each in waiting)]
-        for parameter, *gradients in zip(self.q_network.parameters(), *(part[1:] for part in parts), strict=True):
-            for gradient in gradients[1:]:
-                gradients[0].add_(gradient)
-            parameter.grad = gradients[0]
-        self.optimizer.step()
-        return torch.stack([part[0] for part in parts]).sum(0)
-
-    def gradients(self, share: Batch) -> tuple[Tensor, ...]:
-        """The share's part of (loss, mean Q-value) and of each parameter's gradient."""
-        part = len(share.actions) / self.config.batch
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16"):
-            loss, q_value = td_loss(self.q_network, self.target_network, share, self.config.gamma)
-        gradients = torch.autograd.grad(part * loss, list(self.q_network.parameters()))
-        return part * torch.stack([loss.detach(), q_value]), *gradients
+    def updates_due(self, replay: Replay) -> int:
+        """How many gradient steps belong to the step of all games that is being played."""
+        config = self.config
+        if self.step < config.learning_starts or replay.size <= STACK:
+            return 0
+        return (self.step + config.envs) // config.train_every - self.step // config.train_every
 
     def evaluate(self) -> float:
         """Mean return of whole games at ε = 0.05, the same starts every time; nothing that training uses is touched."""
         config, rng, returns = self.config, np.random.default_rng((self.config.seed, self.step)), dict[int, float]()
-        seed, count = config.seed + EVALUATION_SEED, config.evaluation_games
-        games = Games(config, count, seed, threads=config.threads, most_frames=config.evaluation_frames)
+        count, limits = config.evaluation_games, {"threads": config.threads, "most_frames": config.evaluation_frames}
+        games = Games(config.game, count, config.seed + EVALUATION_SEED, sticky=config.sticky, **limits)
         while len(returns) < count:
             games.env.send(games.choose(self.q_network, EVALUATION_EPSILON, rng)[2])
             returns = games.receive().returns | returns  # a game's first return counts
@@ -321,8 +165,8 @@ class Agent:
         }
         training = {
             "config": dataclasses.asdict(self.config),
-            "target": self.target_network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "target": self.learner.target_network.state_dict(),
+            "optimizer": self.learner.optimizer.state_dict(),
             "numpy": json.dumps(self.rng.bit_generator.state),
             "torch": torch.get_rng_state(),
         }
@@ -341,8 +185,8 @@ class Agent:
         agent = cls(derived(dataclasses.replace(config, logdir=str(folder))), saved["step"])
         agent.returns = saved["returns"]
         agent.q_network.load_state_dict(saved["model"])
-        agent.target_network.load_state_dict(saved["target"])
-        agent.optimizer.load_state_dict(saved["optimizer"])
+        agent.learner.target_network.load_state_dict(saved["target"])
+        agent.learner.optimizer.load_state_dict(saved["optimizer"])
         agent.rng.bit_generator.state = json.loads(saved["numpy"])
         torch.set_rng_state(saved["torch"])
         return agent
@@ -363,39 +207,31 @@ def refill(agent: Agent, games: Games, replay: Replay, stopped: Callable[[], int
 
 def train(agent: Agent, watch: Any = None, stopped: Callable[[], int] = lambda: 0) -> None:
     """Train until the last step or until `stopped()`; `watch`, if any, is called every step and told the returns."""
-    config, run = agent.config, agent.run
-    games, replay = Games(config, config.envs, config.seed + agent.step, threads=1), Replay(config.replay, config.envs)
+    config = agent.config
+    games = Games(config.game, config.envs, config.seed + agent.step, threads=1, sticky=config.sticky)
+    replay = Replay(config.replay, config.envs)
     refill(agent, games, replay, stopped)
-    display, losses, clock = Display(agent.step, config.steps), list[Tensor](), (agent.step, time.perf_counter())
+    progress = Progress(agent, watch)
 
     while agent.step < config.steps and not stopped():
-        if agent.passed(config.checkpoint_every) and run.saved_step != agent.step:
+        if agent.passed(config.checkpoint_every) and agent.run.saved_step != agent.step:
             conclude(agent, watch)
         if watch is not None:
             watch(agent.step)
 
         seen, first, actions = games.choose(agent.q_network, agent.epsilon, agent.rng)
         games.env.send(actions)  # the emulators play on a thread of their own while the network learns
-        if agent.step >= config.learning_starts and replay.size > STACK:
-            for _ in range((agent.step + config.envs) // config.train_every - agent.step // config.train_every):
-                losses.append(agent.learn(replay))
+        for _ in range(agent.updates_due(replay)):
+            progress.learnt(agent.learner.update(replay.sample(config.batch, agent.rng)))
         played = games.receive()
         replay.add(seen, first, actions, played)
         agent.step += config.envs
 
         if agent.passed(config.target_every):
-            agent.target_network.load_state_dict(agent.q_network.state_dict())
-        if played.returns:
-            run.log(agent.step, train_return=float(np.mean(list(played.returns.values()))))
-        if losses and agent.passed(max(config.steps // 400, 1)):
-            (loss, q), epsilon = torch.stack(losses).mean(0).tolist(), agent.epsilon
-            speed = (agent.step - clock[0]) / (time.perf_counter() - clock[1])
-            run.log(agent.step, train_loss=loss, train_q=q, train_epsilon=epsilon, train_steps_per_second=speed)
-            facts = {"steps/s": speed, "return": agent.returns, "ε": epsilon, "loss": loss}
-            display.update(agent.step, watch.finding if watch is not None else "", **facts)
-            losses, clock = [], (agent.step, time.perf_counter())
+            agent.learner.copy_to_target()
+        progress.stepped(played.returns)
 
-    display.close()
+    progress.close()
     agent.save() if stopped() else conclude(agent, watch)
 
 
@@ -410,32 +246,27 @@ def conclude(agent: Agent, watch: Any) -> None:
         watch.finish(agent.step)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 when the run is finished, 2 when an option is wrong, 128 + the signal when it was stopped."""
+def command_line() -> argparse.ArgumentParser:
+    """The program's options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     told = f"go on with a run; its replay is not saved: up to {REFILL:,} steps are played first, without learning"
     parser.add_argument("--resume", type=Path, metavar="RUN", help=told)
     add_watch_options(parser)
     add_options(parser, Config)
-    options = vars(parser.parse_args(arguments))
+    return parser
+
+
+def prepared(options: dict[str, Any]) -> tuple[Agent, rlwatch.Watch | None]:
+    """The agent that the options ask for, new or resumed, and its monitor; no folder is made for a wrong probe.
+
+    Raises: OSError, ValueError when an option is wrong.
+    """
     folder, without, probe = (options.pop(name) for name in ("resume", "no_watch", "probe"))
     settings = {name: options.pop(f"watch_{name}") for name in ("budget", "where")}
-    with stop_signals() as stopped:
-        try:
-            game = read_resume(folder)["config"]["game"] if folder else derived(Config(**options)).game
-            probe = None if without else probe_of(probe, game)
-            agent = Agent.resumed(folder, options) if folder else Agent(derived(Config(**options)))
-            watch = None if probe is None else watched(agent, probe, **settings)
-        except (OSError, ValueError) as problem:
-            parser.exit(2, f"error: {problem}\n")
-        config, memory = agent.config, agent.config.replay * 84 * 84 / 1e6
-        print(f"{config.game} in {agent.run.folder}: {config.steps:,} steps, a replay of up to {memory:,.0f} MB")
-        train(agent, watch, stopped)
-        if watch is not None:
-            watch.close()
-        agent.run.close()
-        tell(agent, watch, stopped())
-        return 128 + stopped() if stopped() else 0
+    game = read_resume(folder)["config"]["game"] if folder else derived(Config(**options)).game
+    probe = None if without else probe_of(probe, game)
+    agent = Agent.resumed(folder, options) if folder else Agent(derived(Config(**options)))
+    return agent, None if probe is None else watched(agent, probe, **settings)
 
 
 def watched(agent: Agent, probe: rlwatch.Probe, **settings: Any) -> rlwatch.Watch:
@@ -446,6 +277,25 @@ def watched(agent: Agent, probe: rlwatch.Probe, **settings: Any) -> rlwatch.Watc
     goes_on_from = agent.step + 1 if agent.step else None
     writer, steps = agent.run.writer, agent.config.steps
     return rlwatch.Watch(agent.q_network, probe, writer=writer, total_steps=steps, purge_step=goes_on_from, **settings)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 when the run is finished, 2 when an option is wrong, 128 + the signal when it was stopped."""
+    parser = command_line()
+    options = vars(parser.parse_args(arguments))
+    with stop_signals() as stopped:
+        try:
+            agent, watch = prepared(options)
+        except (OSError, ValueError) as problem:
+            parser.exit(2, f"error: {problem}\n")
+        config, memory = agent.config, agent.config.replay * 84 * 84 / 1e6
+        print(f"{config.game} in {agent.run.folder}: {config.steps:,} steps, a replay of up to {memory:,.0f} MB")
+        train(agent, watch, stopped)
+        if watch is not None:
+            watch.close()
+        agent.run.close()
+        tell(agent, watch, stopped())
+        return 128 + stopped() if stopped() else 0
 
 
 if __name__ == "__main__":

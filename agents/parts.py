@@ -1,11 +1,10 @@
-"""What training programs share around their loops: options, a run's folder and log, signals, the progress display."""
+"""What training programs share around their loops: options, a run's folder and log, signals."""
 
 import argparse
 import dataclasses
 import io
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,6 @@ from types import FrameType
 from typing import Any, TypeVar
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -23,7 +20,6 @@ from rlwatch.atari.console import short_name
 from rlwatch.report import NOTHING_FOUND
 
 ConfigType = TypeVar("ConfigType")
-SECONDS_BETWEEN_LINES = 15  # without a terminal
 
 
 def option(default: Any, meaning: str) -> Any:
@@ -219,36 +215,3 @@ def tell(agent: Any, watch: Any, stopped: int) -> None:
     if stopped:
         print(f"stopped; to go on: python -m agents.dqn --resume {folder}")
     print(f"the run is in {folder}; to look at it: make board", flush=True)
-
-
-class Display:
-    """Progress of a training: a live bar in a terminal, else a line every tenth of the way or every 15 seconds."""
-
-    def __init__(self, first_step: int, steps: int) -> None:
-        self.steps, self.first_step, self.began = steps, first_step, time.monotonic()
-        self.printed_step, self.printed_time = first_step, self.began
-        console = Console(highlight=False)
-        self.bar = Progress(
-            BarColumn(20),
-            TextColumn("{task.completed:,}/{task.total:,} steps {task.description}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self.task = self.bar.add_task("", total=steps, completed=first_step)
-        self.bar.start()
-
-    def update(self, step: int, finding: str, **facts: float) -> None:
-        """Show where the training stands."""
-        shown = " · ".join([*(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in facts.items()), finding])
-        self.bar.update(self.task, completed=step, description=shown)
-        now = time.monotonic()
-        tenth = step * 10 // self.steps > self.printed_step * 10 // self.steps
-        if self.bar.disable and (tenth or now - self.printed_time >= SECONDS_BETWEEN_LINES):
-            left = max(self.steps - step, 0) * (now - self.began) / (step - self.first_step)
-            print(f"step {step:,}/{self.steps:,} · {left:,.0f} s left · {shown}", flush=True)
-            self.printed_step, self.printed_time = step, now
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-        self.bar.stop()

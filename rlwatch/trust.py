@@ -1,7 +1,7 @@
 """How far a network's maps can be trusted: the checks that ask the network again, and what they say in one line."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, product
 from typing import Any
@@ -9,24 +9,22 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from torch import Tensor, nn
+from torch import nn
 
+from rlwatch.asking import Explain, Maps, Network, asking, device_of, numbers, weights
 from rlwatch.atari import screen
 from rlwatch.atari.probe import Probe
-from rlwatch.attribution.explain import explain_targets
 from rlwatch.attribution.inputs import Observe
-from rlwatch.attribution.lrp import Interception
-from rlwatch.attribution.outputs import q_values_of
 from rlwatch.attribution.randomise import cascade
-from rlwatch.measures.flipping import Ask, Gain, gains
+from rlwatch.measures.flipping import Gain, gains
 from rlwatch.measures.relevance import Pixels
 from rlwatch.measures.validity import covered, mass, moves, pointing, spearman, ssim
 
-Network = Callable[[Tensor], Any]
+__all__ = ["Sample", "device_of", "numbers", "sample", "trust", "validity"]
+
 Check = tuple[str, str, float]
 """The name of a check, the target whose maps it is about, and its figure."""
 
-TARGETS = ("greedy", "contrast")
 SHIFTS = ((0, 1), (1, 0))
 """By how many pixels, down and right, the frames are moved for the check of continuity."""
 
@@ -92,21 +90,18 @@ def validity(
 
     Raises: ValueError when the network's output holds NaN or infinity.
     """
-    ask = _asking(network, observe)
+    ask = asking(network, observe)
     q_values = ask(chosen.frames)
     ranked = np.argsort(-q_values, axis=1, kind="stable")
-    explain = _Explain(observe, method, ranked[:, 0], options or {})
+    explain = Explain(observe, method, ranked[:, 0], options or {})
     maps = explain(network, chosen.frames)
-    weights = _weights(ranked[:, 0], q_values.shape[1])
-    scored = {target: (one.relevance.sum(axis=1), weights[target]) for target, one in maps.items()}
+    counted = weights(ranked[:, 0], q_values.shape[1])
+    scored = {target: (one.relevance.sum(axis=1), counted[target]) for target, one in maps.items()}
     beaten = gains(ask, chosen.frames, scored, chosen.starts, chosen.episode, generator, points=points, orders=orders)
-    alternatives = {"action": replace(explain, actions=ranked[:, 1])(network, chosen.frames)}
-    try:
-        alternatives["agreement"] = replace(explain, method=other or _opinion(method), options={})(
-            network, chosen.frames
-        )
-    except NotImplementedError:  # this composite has no rule for what the network does
-        alternatives["agreement"] = {}
+    alternatives = {
+        "action": replace(explain, actions=ranked[:, 1])(network, chosen.frames),
+        "agreement": _second_opinion(network, chosen, explain, other),
+    }
     checks = chain(
         _randomised(network, chosen, explain, maps, int(generator.integers(2**31)), stages),
         (one for check, changed in alternatives.items() for one in _alike(check, maps, changed)),
@@ -118,93 +113,13 @@ def validity(
     return {f"{check}_{target}": value for check, target, value in checks}
 
 
-@dataclass(frozen=True)
-class _Map:
-    """The relevance of one target on the sample's frames, and what was explained."""
-
-    relevance: Float[np.ndarray, "probe stack y x"]
-    score: Float[np.ndarray, " probe"]
-
-    def parts(self) -> Float[np.ndarray, "probe y x"]:
-        """The relevance summed over the stack, of the score's size where that is negative."""
-        summed: Float[np.ndarray, "probe y x"] = self.relevance.sum(axis=1)
-        summed[self.score < 0] *= -1
-        return summed
-
-    @property
-    def conservation(self) -> float:
-        """Sum of relevance / sum of scores."""
-        total = float(self.score.sum())
-        return float(self.relevance.sum()) / total if total else math.nan
-
-
-@dataclass(frozen=True)
-class _Explain:
-    """The relevance for given actions of given frames, whichever action a network that is asked likes best."""
-
-    observe: Observe
-    method: Any
-    actions: Int[np.ndarray, " probe"]
-    options: Mapping[str, Any]
-
-    def __call__(self, network: Network, frames: UInt8[np.ndarray, "probe stack y x"]) -> "Maps":
-        observations = self.observe(torch.from_numpy(frames).to(device_of(network)))
-        asked = _OfAction(network, torch.from_numpy(self.actions).to(observations.device))
-        names = ("action=0", "action=1")
-        explained = explain_targets(asked, observations, names, self.method, batch_size=len(frames), **self.options)
-        return {
-            target: _Map(numbers(explained[name].relevance), numbers(explained[name].score))
-            for target, name in zip(TARGETS, names, strict=True)
-        }
-
-
-Maps = Mapping[str, _Map]
-
-
-@dataclass(frozen=True)
-class _OfAction:
-    """A network's Q of one action per observation, and the contrast of that action to the others."""
-
-    network: Network
-    actions: Int[Tensor, " probe"]
-
-    def __call__(self, observations: Tensor) -> Float[Tensor, "probe 2"]:
-        q_values = q_values_of(self.network(observations))
-        assert q_values is not None  # noqa: S101 - the network was explained before
-        own = q_values.gather(1, self.actions[: len(q_values), None]).squeeze(1)
-        return torch.stack([own, own - (q_values.sum(1) - own) / (q_values.shape[1] - 1)], 1)
-
-
-def _asking(network: Network, observe: Observe, *, batch_size: int = 64) -> Ask:
-    """The Q-values of frames as the network acts in evaluation, in passes that leave no trace on it."""
-
-    def ask(frames: UInt8[np.ndarray, "copy stack y x"]) -> Float[np.ndarray, "copy action"]:
-        parts = [_q_values(network, observe(part)) for part in _batches(frames, device_of(network), batch_size)]
-        return np.concatenate(parts)
-
-    return ask
-
-
-def _batches(frames: UInt8[np.ndarray, "copy stack y x"], device: torch.device, size: int) -> tuple[Tensor, ...]:
-    return torch.split(torch.from_numpy(np.ascontiguousarray(frames)).to(device), size)
-
-
-def _q_values(network: Network, observations: Tensor) -> Float[np.ndarray, "copy action"]:
-    with torch.inference_mode(mode=False), torch.no_grad():
-        outputs = Interception(observations, None).ask(network)
-    q_values = q_values_of(outputs)
-    assert q_values is not None  # noqa: S101 - the network was explained before
-    return numbers(q_values)
-
-
-def _weights(best: Int[np.ndarray, " probe"], actions: int) -> dict[str, Float[np.ndarray, "probe action"]]:
-    """How much each action's Q counts in each target's score."""
-    greedy = np.eye(actions)[best]
-    return {"greedy": greedy, "contrast": greedy - (1 - greedy) / (actions - 1)}
-
-
-def _opinion(method: Any) -> str:
-    return "epsilon_gamma_box" if method == "epsilon_plus" else "epsilon_plus"
+def _second_opinion(network: Network, chosen: Sample, explain: Explain, other: Any) -> Maps:
+    """The maps by another composite; empty where it has no rule for what the network does."""
+    other = other or ("epsilon_gamma_box" if explain.method == "epsilon_plus" else "epsilon_plus")
+    try:
+        return replace(explain, method=other, options={})(network, chosen.frames)
+    except NotImplementedError:
+        return {}
 
 
 def _alike(check: str, maps: Maps, changed: Maps) -> Iterator[Check]:
@@ -214,7 +129,7 @@ def _alike(check: str, maps: Maps, changed: Maps) -> Iterator[Check]:
 
 
 def _randomised(
-    network: Network, chosen: Sample, explain: _Explain, maps: Maps, seed: int, stages: int
+    network: Network, chosen: Sample, explain: Explain, maps: Maps, seed: int, stages: int
 ) -> Iterator[Check]:
     """Nothing for a plain function, whose layers nobody can draw anew."""
     if not isinstance(network, nn.Module):
@@ -227,7 +142,7 @@ def _randomised(
             yield f"ssim_{stage}", target, _mean(ssim(one.parts(), changed[target].parts()))
 
 
-def _shifted(network: Network, chosen: Sample, explain: _Explain, maps: Maps) -> Iterator[Check]:
+def _shifted(network: Network, chosen: Sample, explain: Explain, maps: Maps) -> Iterator[Check]:
     """Likeness of the maps where both pictures show the same; the border repeats into what a shift leaves empty."""
     found: dict[str, list[float]] = {target: [] for target in maps}
     for down, right in SHIFTS:
@@ -296,14 +211,3 @@ def _mean(values: Float[np.ndarray, " value"]) -> float:
     """The mean of what could be measured; NaN where nothing could."""
     measured = values[~np.isnan(values)]
     return float(measured.mean()) if len(measured) else math.nan
-
-
-def device_of(network: Network) -> torch.device:
-    """Where the network's weights are; a plain function's are taken to be on the processor."""
-    weights = network.parameters() if isinstance(network, nn.Module) else iter(())
-    return next((weight.device for weight in weights), torch.device("cpu"))
-
-
-def numbers(values: Tensor) -> Float[np.ndarray, "..."]:
-    """The tensor as an array of float32."""
-    return np.ascontiguousarray(values.detach().float().cpu().numpy())

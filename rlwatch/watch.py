@@ -6,7 +6,8 @@ import os
 import re
 import reprlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -16,25 +17,15 @@ from torch.utils.hooks import RemovableHandle
 from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch.atari.probe import Probe
-from rlwatch.attaching import (
-    check_game,
-    check_settings,
-    first_step,
-    loaded,
-    past,
-    untouched_generators,
-    warn_of_another,
-)
+from rlwatch.attaching import check_game, check_settings, first_step, loaded, past, untouched_generators
 from rlwatch.attribution.inputs import Observe
 from rlwatch.examination import Examination, Network
-from rlwatch.logbook import Fault, Inline, Job, Logbook, Outcome, write
+from rlwatch.logbook import Fault, Job, Outcome, write
+from rlwatch.places import Log, opened
 from rlwatch.report import Finding, Report
 from rlwatch.schedule import Schedule, Step, is_sparse, whole_step
 from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
-from rlwatch.tensorboard.events import check_folder
-from rlwatch.tensorboard.writer import RunWriter
 from rlwatch.unwrap import check_updates, is_first_rank, unwrapped
-from rlwatch.worker import Worker
 
 DIGITS = re.compile(r"\d+")
 """What may differ between two faults that are one."""
@@ -101,11 +92,10 @@ class Watch:
             examination = Examination(self._network, **settings)
         self._full = ACTIONS_LOGGED // examination.action_count
         if self._logs:
-            log_settings = {
-                "logdir": None if logdir is None else Path(logdir),
-                "purge_step": purge_step if writer is None else None,
-            }
-            self._open(where, examination, settings, writer, log_settings)
+            log = Log(None if logdir is None else Path(logdir), writer, purge_step)
+            before = past(log.folder, self._first_step, examination)
+            self._schedule.last_step = max(before.objects, default=-math.inf)
+            self._place, self._writer = opened(where, examination, settings, log, before)
         self._handles: list[RemovableHandle] = []
         self._faults: set[str] = set()
         self._told, self._returns = -math.inf, math.nan
@@ -159,10 +149,8 @@ class Watch:
         number = self._heard(step)
         if number is None or number < self._told:
             return
-        try:
+        with self._surviving(f"step {number:,} of a return"):
             self._told, self._returns = number, float(value.item() if hasattr(value, "item") else value)
-        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
-            self._note(Fault(f"step {number:,} of a return", f"{type(error).__name__}: {error}"))
 
     def finish(self, step: Step) -> Report | None:
         """The last checkpoint, with everything; None when this step has had one with everything."""
@@ -207,40 +195,10 @@ class Watch:
             return
         self._closed = True
         self._settle()
-        try:
+        with self._surviving("its end"):
             self._place.close()
             if self._writer is not None:
                 self._writer.close()
-        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
-            self._note(Fault("its end", f"{type(error).__name__}: {error}"))
-
-    def _open(
-        self,
-        where: str,
-        examination: Examination,
-        settings: dict[str, Any],
-        writer: SummaryWriter | None,
-        log_settings: dict[str, Any],
-    ) -> None:
-        """Open the log, here or in a process of its own, which cannot write into somebody's SummaryWriter."""
-        logdir = log_settings["logdir"]
-        if (logdir is None) == (writer is None):
-            raise ValueError(f"expected logdir= or writer=, got {'neither' if logdir is None else 'both'}: pass one")
-        before = past(logdir or getattr(writer, "log_dir", None), self._first_step, examination)
-        self._schedule.last_step = max(before.objects, default=-math.inf)
-        if logdir is not None and log_settings["purge_step"] is None:
-            warn_of_another(logdir)
-        own = where == "process" and writer is None and logdir is not None
-        self._writer = None if own else RunWriter(writer, **log_settings)
-        if own:
-            check_folder(logdir)
-        self._place: Inline | Worker
-        if where == "inline":
-            self._place = Inline(Logbook(examination, self._writer, before))
-            self._writer = None
-        else:
-            settings = settings | {"probe": examination.probe, "observe": examination.observe}
-            self._place = Worker(self._network, settings, log_settings if own else None, before)
 
     @property
     def _elsewhere(self) -> bool:
@@ -272,11 +230,8 @@ class Watch:
     def _submit(self, step: int, *, judge: bool, actions: bool) -> None:
         spent, age = self._schedule.spent, self._schedule.age
         job = Job(step, self._returns, judge=judge, actions=actions, spent=spent, age=age)
-        try:
-            with untouched_generators():
-                self._place.submit(job)
-        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
-            self._note(Fault(f"step {step:,}", f"{type(error).__name__}: {error}"))
+        with self._surviving(f"step {step:,}"), untouched_generators():
+            self._place.submit(job)
 
     def _settle(self) -> Report | None:
         """The newest Report, once everything that was handed over has come back or patience has ended."""
@@ -293,12 +248,10 @@ class Watch:
     def _collect(self, *, wait: float = 0.0) -> Report | None:
         """The newest Report that has come back."""
         newest = None
-        try:
+        with self._surviving("a checkpoint that came back"):
             for outcome in self._place.outcomes(wait=wait):
                 self._book(outcome)
                 newest = outcome.report or newest
-        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
-            self._note(Fault("a checkpoint that came back", f"{type(error).__name__}: {error}"))
         self._last = newest or self._last
         return newest
 
@@ -308,16 +261,22 @@ class Watch:
         for fault in outcome.faults:
             self._note(fault)
         if outcome.page is not None and self._writer is not None:
-            try:
+            with self._surviving(f"step {outcome.job.step:,}"):
                 write(self._writer, outcome.page)
-            except Exception as error:  # noqa: BLE001 - the monitor never harms the training
-                self._note(Fault(f"step {outcome.job.step:,}", f"{type(error).__name__}: {error}"))
         written = time.perf_counter() - began
         self._made += outcome.report is not None
         costly = sum(outcome.costly.values())
         self._schedule.pay(outcome.job.step, outcome.seconds - outcome.once - costly + written)
         self._schedule.pay(outcome.job.step, outcome.once, recurring=False)
         self._schedule.pay_costly(outcome.costly)
+
+    @contextmanager
+    def _surviving(self, where: str) -> Iterator[None]:
+        """The monitor never harms the training: what fails here is noted."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._note(Fault(where, f"{type(error).__name__}: {error}"))
 
     def _note(self, fault: Fault) -> None:
         reason = DIGITS.sub("", fault.reason)

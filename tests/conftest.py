@@ -4,7 +4,7 @@ import pytest
 import torch
 from jaxtyping import config
 
-pytest_plugins = ["tests.fixtures.tab", "tests.fixtures.log_folders"]
+pytest_plugins = ["tests.fixtures.tab", "tests.fixtures.log_folders", "tests.fixtures.recorded"]
 
 
 def pytest_collection_modifyitems(items):

@@ -11,14 +11,9 @@ from torch import nn
 
 from rlwatch.attribution import METHODS, convolution, explain, explain_actions, explain_targets
 from rlwatch.attribution.methods import QUERYING
-from tests.fixtures.networks import ACTIONS, SIDE, STACK, Dueling, Nature, build, observations
+from tests.fixtures.networks import ACTIONS, SIDE, STACK, Dueling, Nature, build, close, observations
 
 ONCE = [method for method in METHODS if method not in QUERYING]
-
-
-def close(found, expected, bound=1e-9):
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() <= bound * expected.abs().max()
 
 
 @pytest.mark.parametrize("method", [*ONCE, "occlusion", "integrated_gradients"])

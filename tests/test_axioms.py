@@ -9,15 +9,10 @@ from torch.nn import functional
 
 from rlwatch.attribution import COMPOSITES, METHODS, Composite, Epsilon, Zero, ZPlus, explain
 from rlwatch.attribution.methods import QUERYING
-from tests.fixtures.networks import SIDE, STACK, Nature, build, observations
+from tests.fixtures.networks import SIDE, STACK, Nature, build, close, observations
 
 ONCE = [method for method in METHODS if method not in QUERYING]
 POSITIVE = ["excitation_backprop", "deep_taylor"]
-
-
-def close(found, expected, bound=1e-9):
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() <= bound * expected.abs().max()
 
 
 def as_functions(network):

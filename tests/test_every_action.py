@@ -12,6 +12,7 @@ from rlwatch.examination import Examination
 from rlwatch.offline import explain_checkpoints
 from rlwatch.schedule import Schedule
 from rlwatch.tensorboard import blobs, tags
+from tests.fixtures.blobs import decode_maps
 from tests.fixtures.saved import save_checkpoints
 from tests.test_watch import Nature, read
 
@@ -32,7 +33,7 @@ def logged(folder):
     """By step, the maps of every action that a log has."""
     found = read(folder)
     events = found.Tensors(blobs.ACTIONS) if blobs.ACTIONS in found.Tags()["tensors"] else []
-    return {event.step: blobs.decode_maps(event.tensor_proto.string_val[0]) for event in events}
+    return {event.step: decode_maps(event.tensor_proto.string_val[0]) for event in events}
 
 
 def told(folder):
@@ -79,7 +80,7 @@ def test_their_colour_scale_is_at_least_that_of_the_greedy_target_and_leaves_no_
     summed = expected(one, probe).relevance.sum(2).numpy()
     scale = logged(tmp_path)[0].scale["action=3"]
     (event,) = read(tmp_path).Tensors(blobs.MAPS)
-    assert scale > 4 * blobs.decode_maps(event.tensor_proto.string_val[0]).scale["greedy"]
+    assert scale > 4 * decode_maps(event.tensor_proto.string_val[0]).scale["greedy"]
     assert (np.abs(summed) <= scale).mean() > 0.998
 
 

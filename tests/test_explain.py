@@ -8,11 +8,7 @@ import torch
 from torch import nn
 
 from rlwatch.attribution import COMPOSITES, METHODS, explain, explain_targets
-from tests.fixtures.networks import ACTIONS, SIDE, STACK, Nature, build, observations
-
-
-def close(found, expected, bound=1e-9):
-    assert (found - expected).abs().max() <= bound * expected.abs().max()
+from tests.fixtures.networks import ACTIONS, SIDE, STACK, Nature, build, close, observations
 
 
 def test_targets_explain_the_best_action_its_lead_and_any_action():

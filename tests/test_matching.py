@@ -13,8 +13,8 @@ from rlwatch import Probe, Watch
 from rlwatch.atari import screen
 from rlwatch.checkpoints import load
 from rlwatch.matching import matched
-from rlwatch.tensorboard.blobs import decode_maps
 from rlwatch.tensorboard.writer import RunWriter
+from tests.fixtures.blobs import decode_maps
 from tests.fixtures.saved import small_probe
 from tests.test_watch import Nature
 

@@ -11,6 +11,7 @@ from rlwatch import Watch
 from rlwatch.tensorboard import blobs
 from rlwatch.tensorboard.plugin import page
 from rlwatch.tensorboard.writer import RunWriter
+from tests.fixtures.blobs import decode_frames, decode_maps
 from tests.fixtures.log_folders import (
     HOSTILE,
     ROUTE,
@@ -68,13 +69,13 @@ def test_the_probe_and_its_frames_belong_together(client, scene):
     meta = json_of(client, "probe", run="whole")
     response = get(client, "frames", run="whole")
     assert response.content_type == "application/octet-stream"
-    frames = blobs.decode_frames(response.data, meta)
+    frames = decode_frames(response.data, meta)
     assert frames.shape == (len(scene.probe), 4, 210, 160, 3)
     assert np.array_equal(frames[:, -1], scene.probe.rgb())
 
 
 def test_maps_are_those_of_the_step(client):
-    read = [blobs.decode_maps(get(client, "maps", run="whole", step=str(step)).data) for step in (0, 20_000, 40_000)]
+    read = [decode_maps(get(client, "maps", run="whole", step=str(step)).data) for step in (0, 20_000, 40_000)]
     assert list(read[0].levels) == list(TARGETS)
     assert read[0].levels["greedy"].shape[1:] == (4, 84, 84)
     relevance = [np.abs(one.levels["greedy"]).sum() * one.scale["greedy"] for one in read]
@@ -84,7 +85,7 @@ def test_maps_are_those_of_the_step(client):
 def test_the_maps_of_every_action_are_those_of_the_step_where_there_are_any(client):
     told = {one["step"]: one["all_actions"] for one in checkpoints_of(client, "whole")}
     assert told == {0: True, 10_000: False, 20_000: True, 30_000: True, 40_000: True}
-    read = blobs.decode_maps(get(client, "actions", run="whole", step="40000").data)
+    read = decode_maps(get(client, "actions", run="whole", step="40000").data)
     assert list(read.levels) == [f"action={action}" for action in range(4)]
     assert read.levels["action=0"].shape[1:] == (4, 84, 84)
     code, reason = refusal(get(client, "actions", run="whole", step="10000"))
@@ -187,7 +188,7 @@ def test_a_watched_training_shows_up_with_the_maps_of_its_clips(shared, tmp_path
     client = served(slow(tmp_path))
     (checkpoint,) = checkpoints_of(client, "run")
     assert checkpoint == blobs.rounded(report.as_json()) | {"all_actions": True}
-    maps = blobs.decode_maps(get(client, "maps", run="run", step="10").data)
+    maps = decode_maps(get(client, "maps", run="run", step="10").data)
     assert set(maps.levels) == {"greedy", "contrast"}
     with torch.no_grad():
         q_values = network(torch.from_numpy(scene.probe.observations()).float() / 255)

@@ -25,8 +25,8 @@ def ended(folder, *, watched):
     agent.run.close()
     return {
         "network": agent.q_network.state_dict(),
-        "target network": agent.target_network.state_dict(),
-        "optimiser": agent.optimizer.state_dict(),
+        "target network": agent.learner.target_network.state_dict(),
+        "optimiser": agent.learner.optimizer.state_dict(),
         "gradients": [parameter.grad for parameter in agent.q_network.parameters()],
         "training mode": [module.training for module in agent.q_network.modules()],
         "generators": (torch.get_rng_state(), np.random.get_state(), random.getstate()),  # noqa: NPY002 - the same

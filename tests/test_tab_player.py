@@ -5,7 +5,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from rlwatch.pictures import panel
-from rlwatch.tensorboard import blobs
+from tests.fixtures.blobs import decode_maps
 from tests.fixtures.browser import Tab, tensorboard, wait
 from tests.fixtures.tab import (
     FRAMES,
@@ -153,7 +153,7 @@ def shown_levels(found, target, frame):
 def test_a_click_on_an_action_shows_the_pixels_of_its_map(tab, board, scene):
     tab.open(frame=30, object="none such")
     probe, actions = answer(board, "probe", run=MAIN), answer(board, "actions", run=MAIN, step=LAST)
-    screen, found = scene.probe.rgb()[probe["indices"]][30], blobs.decode_maps(actions)
+    screen, found = scene.probe.rgb()[probe["indices"]][30], decode_maps(actions)
     greedy = tab.pixels("#screen0")
     for action, name in enumerate(probe["actions"]):
         tab.changes("#screen0", lambda name=name: tab.click(".bar", name))

@@ -10,11 +10,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from rlwatch import Probe, Watch, explain
+from rlwatch.asking import Explain, weights
 from rlwatch.measures.flipping import Gain
 from rlwatch.measures.relevance import pixels
 from rlwatch.schedule import Schedule
 from rlwatch.tensorboard import tags
-from rlwatch.trust import Sample, _Explain, _weights, sample, trust, validity
+from rlwatch.trust import Sample, sample, trust, validity
 from tests.fixtures.networks import Nature
 
 FRAMES = np.random.default_rng(0).integers(0, 256, size=(8, 4, 20, 20)).astype(np.uint8)
@@ -75,9 +76,9 @@ def test_actions_that_rest_on_the_same_pixels_have_the_same_maps(seen):
 
 
 def test_the_contrast_weighs_the_best_action_against_the_mean_of_the_others():
-    weights = _weights(np.array([1, 0]), 3)
-    np.testing.assert_array_equal(weights["greedy"], [[0, 1, 0], [1, 0, 0]])
-    np.testing.assert_array_equal(weights["contrast"], [[-0.5, 1, -0.5], [1, -0.5, -0.5]])
+    counted = weights(np.array([1, 0]), 3)
+    np.testing.assert_array_equal(counted["greedy"], [[0, 1, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(counted["contrast"], [[-0.5, 1, -0.5], [1, -0.5, -0.5]])
 
 
 def test_a_network_that_looks_at_one_place_does_not_move_its_maps_along(seen):
@@ -108,12 +109,12 @@ def test_the_action_stays_what_it_was_whatever_a_changed_network_prefers():
     network = fresh().double()
     frames = torch.from_numpy(FRAMES).double() / 255
     q_values = network(frames)
-    fixed = _Explain(lambda asked: asked.double() / 255, "epsilon", q_values.argmax(1).numpy(), {})
+    fixed = Explain(lambda asked: asked.double() / 255, "epsilon", q_values.argmax(1).numpy(), {})
     for target, found in fixed(network, FRAMES).items():
         expected = explain(network, frames, "epsilon", target)
         np.testing.assert_allclose(found.relevance, expected.relevance.numpy(), rtol=1e-4, atol=1e-7)
         np.testing.assert_allclose(found.score, expected.score.detach().numpy(), rtol=1e-5)
-    other = _Explain(lambda asked: asked.double() / 255, "epsilon", np.full(8, 2), {})(network, FRAMES)["greedy"]
+    other = Explain(lambda asked: asked.double() / 255, "epsilon", np.full(8, 2), {})(network, FRAMES)["greedy"]
     np.testing.assert_allclose(
         other.relevance, explain(network, frames, "epsilon", "action=2").relevance, rtol=1e-4, atol=1e-7
     )

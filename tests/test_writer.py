@@ -1,13 +1,9 @@
+"""What is written to the log is read back, on a full disk too."""
+
 import contextlib
 import io
-import json
 import math
-import os
 import resource
-import subprocess
-import sys
-import time
-import urllib.request
 
 import numpy as np
 import pytest
@@ -18,9 +14,8 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from torch.utils.tensorboard import SummaryWriter
 
-from rlwatch.pictures.clip import encode_gif
-from rlwatch.tensorboard import tags
 from rlwatch.tensorboard.writer import RunWriter
+from tests.fixtures.clips import clip
 
 
 def events_of(logdir):
@@ -34,13 +29,6 @@ def curve(logdir, tag):
 
 def texts(logdir, tag):
     return [(event.step, list(event.tensor_proto.string_val)) for event in events_of(logdir).Tensors(tag)]
-
-
-def clip():
-    generator = np.random.default_rng(0)
-    indices = generator.integers(0, 20, (5, 30, 24)).astype(np.uint8)
-    palette = generator.integers(0, 256, (20, 3)).astype(np.uint8)
-    return encode_gif(indices, palette), palette[indices]
 
 
 @contextlib.contextmanager
@@ -88,31 +76,6 @@ def test_a_tag_explains_itself_from_its_first_value_on(tmp_path):
     assert "ball" in told[0]
     assert "1: no preference" in told[0]
     assert told[1:] == ["", "", ""]
-
-
-@pytest.mark.parametrize(
-    ("tag", "expected"),
-    [
-        ("rlwatch/share_negative/contrast/enemy", "negative relevance"),
-        ("rlwatch/share_negative/contrast/enemy", "what the choice rests on"),
-        ("rlwatch/untrained/greedy/ball", "random weights"),
-        ("rlwatch/stack/greedy/+0", "newest"),
-        ("rlwatch/map/greedy/conservation", "1: the maps tell all of it"),
-        ("rlwatch/lift/action=2/ball", "Explained: action=2"),
-        ("rlwatch/q/churn", "checkpoint before"),
-        ("rlwatch/cost/explain", "Seconds"),
-        ("rlwatch/cost/fraction", "0.01: one percent"),
-    ],
-)
-def test_each_family_of_tags_has_its_unit_and_meaning(tag, expected):
-    assert expected in tags.description(tag)
-
-
-@pytest.mark.parametrize(
-    "tag", ["charts/lift", "rlwatch", "rlwatch/lift", "rlwatch/map/greedy/unheard", "rlwatch/x/y/z"]
-)
-def test_a_tag_that_nobody_knows_is_not_explained(tag):
-    assert tags.description(tag) == ""
 
 
 def test_a_clip_is_read_back_pixel_for_pixel(tmp_path):
@@ -300,68 +263,3 @@ def test_two_writers_of_one_second_get_two_files(tmp_path):
         writer.close()
 
     assert len(list(tmp_path.iterdir())) == 3
-
-
-@pytest.fixture(params=["fast", "slow"])
-def board(request, tmp_path):
-    """Address of a real TensorBoard over a folder with one written run."""
-    writer = RunWriter(logdir=tmp_path / "logs" / "run", purge_step=0)
-    writer.layout(["ball", "paddle"])
-    for step in (0, 1000):
-        writer.scalars(step, {f"rlwatch/lift/greedy/{name}": step / 500 for name in ("ball", "paddle")})
-        writer.clips(step, {"greedy": clip()[0]})
-        writer.findings(step, "| object |\n|---|\n| ball |")
-        writer.flush()
-    writer.close()
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path / "logs"), "--port", "0"]
-    command += ["--load_fast=false"] if request.param == "slow" else []
-    log = (tmp_path / "log").open("w+")
-    process = subprocess.Popen(command, stderr=log, stdout=log, env=os.environ | {"PYTHONUNBUFFERED": "1"})
-    try:
-        yield address_in(tmp_path / "log", process)
-    finally:
-        process.terminate()
-        process.wait()
-        log.close()
-
-
-def address_in(log, process):
-    for _ in range(600):
-        for word in log.read_text().split():
-            if word.startswith("http://localhost:"):
-                return word.rstrip("/")
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.1)
-    pytest.fail(f"TensorBoard gave no address: {log.read_text()}")
-
-
-def fetched(address, ready):
-    """What TensorBoard answers, as soon as it has loaded enough of the run."""
-    for _ in range(300):
-        with urllib.request.urlopen(address) as answer:  # noqa: S310 - the address of our own TensorBoard
-            data = answer.read()
-        if ready(data):
-            return data
-        time.sleep(0.1)
-    pytest.fail(f"{address} answered only {data[:500]}")
-
-
-@pytest.mark.real
-def test_tensorboard_shows_what_was_written(board):
-    plugin = f"{board}/data/plugin"
-    tag = "tag=rlwatch/lift/greedy/ball&run=run"
-    values = json.loads(fetched(f"{plugin}/scalars/scalars?{tag}", lambda data: len(json.loads(data)) == 2))
-    assert [point[1:] for point in values] == [[0, 0.0], [1000, 2.0]]
-    told = json.loads(fetched(f"{plugin}/scalars/tags", bool))["run"]["rlwatch/lift/greedy/ball"]
-    assert "1: no preference" in told["description"]
-
-    tag = "tag=rlwatch/clip/greedy&run=run&sample=0"
-    images = json.loads(fetched(f"{plugin}/images/images?{tag}", lambda data: len(json.loads(data)) == 2))
-    assert [image["step"] for image in images] == [0, 1000]
-    served = fetched(f"{plugin}/images/individualImage?{images[1]['query']}", bool)
-    assert served == clip()[0]
-
-    layout = json.loads(fetched(f"{plugin}/custom_scalars/layout", lambda data: b"ball" in data))
-    assert layout["category"][0]["chart"][0]["multiline"]["tag"][0] == "^rlwatch/lift/greedy/ball$"
-    text = fetched(f"{plugin}/text/text?run=run&tag=rlwatch/findings", lambda data: b"ball" in data)
-    assert b"<table>" in text

@@ -4,8 +4,9 @@ The background is the commonest colour of each pixel. tests/test_background.py h
 and Pong, which are known exactly, are found in this way.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -14,7 +15,7 @@ from rlwatch.atari.displays import displays
 from rlwatch.atari.foreground import UNSTEADY, Part, parts, scenes
 from rlwatch.atari.kinds import Kind, named
 from rlwatch.atari.screen import SKIP, Box, within
-from rlwatch.atari.tracking import follow
+from rlwatch.atari.tracking import Thing, follow
 
 LARGE, WIDE = 1 / 6, 0.6
 """Part of the screen, and of its width or height, that a thing may span; what is larger is scenery."""
@@ -69,26 +70,21 @@ def find(
     """
     flat, segments = screens.reshape(-1, *screens.shape[2:]), segment.repeat(2)
     scenery = scenes(flat, background)
-    steady = float((scenery.of != UNSTEADY).mean())
     everything = parts(flat, scenery, segments, palette)
     large, wide = _oversized(everything, flat[0].shape)
-    swaying = {part.screen for part, own in zip(everything, large, strict=True) if own}
-    if steady < STEADY or len(swaying) > (1 - STEADY) * len(flat):
-        return Found({}, {}, {}, min(steady, 1 - len(swaying) / len(flat)), 0.0, UNRELIABLE)
-    small = [part for part, own in zip(everything, large | wide, strict=True) if not own]
-    frames = np.arange(len(screens))[:, None]
-    things = follow(small, segments, (SKIP * frames + np.arange(2)).ravel())
-    shown = displays(
-        [part for thing in things if not thing.travels for part in thing.parts],
-        [part for thing in things if thing.travels for part in thing.parts],
-        flat[1::2],
-        background,
-        score,
-    )
-    playing = [thing for thing in things if not within(thing.box, [box for own in shown.values() for box in own])]
+    steady, calm = float((scenery.of != UNSTEADY).mean()), 1 - _screens(everything, large) / len(flat)
+    if min(steady, calm) < STEADY:
+        return Found({}, {}, {}, min(steady, calm), 0.0, UNRELIABLE)
+
+    moments = SKIP * np.arange(len(screens))[:, None] + np.arange(2)
+    things = follow(list(compress(everything, ~(large | wide))), segments, moments.ravel())
+    moving, still = [thing for thing in things if thing.travels], [thing for thing in things if not thing.travels]
+    shown = displays(_parts(still), _parts(moving), flat[1::2], background, score)
+    boxes = [box for own in shown.values() for box in own]
+    playing = [thing for thing in things if not within(thing.box, boxes)]
     kinds = named(playing, len(screens))
     return Found(
-        parts={name: sorted(_parts(kind), key=lambda part: part.screen) for name, kind in kinds.items()},
+        parts={name: sorted(_parts(kind.things), key=lambda part: part.screen) for name, kind in kinds.items()},
         displays=shown,
         sureness={name: _sureness(kind) for name, kind in kinds.items()},
         steady=steady,
@@ -110,8 +106,13 @@ def _oversized(
     return large, ~stands & (sides > WIDE * np.array(shape)).any(axis=1)
 
 
-def _parts(kind: Kind) -> list[Part]:
-    return [part for thing in kind.things for part in thing.parts]
+def _parts(things: Iterable[Thing]) -> list[Part]:
+    return [part for thing in things for part in thing.parts]
+
+
+def _screens(everything: Sequence[Part], chosen: Bool[np.ndarray, " part"]) -> int:
+    """On how many screens the chosen parts stand."""
+    return len({part.screen for part in compress(everything, chosen)})
 
 
 def _sureness(kind: Kind) -> Sureness:

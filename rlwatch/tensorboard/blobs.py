@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Int8, UInt8, UInt32
+from jaxtyping import Float, Int, UInt8, UInt32
 from numpy import ndarray
 
 from rlwatch.pictures import heatmap
@@ -43,19 +43,6 @@ class Blobs:
     maps: bytes
 
 
-@dataclass(frozen=True)
-class Levels:
-    """One checkpoint's relevance, as the tab shows it.
-
-    `levels` go from minus to plus the target's `top`, which stands for a relevance per pixel of `scale`, in Q units.
-    """
-
-    levels: Mapping[str, Int8[ndarray, "time stack y x"]]
-    top: Mapping[str, int]
-    scale: Mapping[str, float]
-    q_values: Sequence[Sequence[float]]
-
-
 def encode_maps(
     relevance: Mapping[str, Float[ndarray, "time stack y x"]],
     scale: Mapping[str, float],
@@ -67,7 +54,8 @@ def encode_maps(
     """The length of a header (uint32), the header in JSON, and per target the levels (stack, y, x, time), each by zlib.
 
     `scale`: per target, the relevance per pixel at full colour, in Q units. `tops`: how many levels of each sign there
-    may be; the first is taken that leaves a target's maps within `room` bytes, else the last.
+    may be; the first is taken that leaves a target's maps within `room` bytes, else the last. Levels go from minus to
+    plus the `top` of the header, which stands for `scale`.
 
     Raises: ValueError when relevance or Q-values hold NaN or infinity, or a scale is not positive.
     """
@@ -111,19 +99,6 @@ def read_header(data: bytes) -> dict[str, Any]:
     return header
 
 
-def decode_maps(data: bytes) -> Levels:
-    """What `encode_maps` took, in levels.
-
-    Raises: ValueError when the bytes are no maps, or of another schema.
-    """
-    header = read_header(data)
-    end, levels = len(data) - sum(header["lengths"]), {}
-    for name, length in zip(header["targets"], header["lengths"], strict=True):
-        levels[name] = _unpack(data[end : end + length], header["shape"])
-        end += length
-    return Levels(levels, header["top"], header["scale"], header["q_values"])
-
-
 def encode_frames(screens: UInt8[ndarray, "frame y x 3"], stacked: Int[ndarray, "time stack"]) -> bytes:
     """By zlib: the count of colours (uint16), the colours, `stacked` (uint16), and each screen as entries of colours.
 
@@ -140,21 +115,6 @@ def encode_frames(screens: UInt8[ndarray, "frame y x 3"], stacked: Int[ndarray, 
         entries.tobytes(),
     ]
     return zlib.compress(b"".join(parts), 9)
-
-
-def decode_frames(data: bytes, meta: Mapping[str, Any]) -> UInt8[ndarray, "time stack y x 3"]:
-    """The stacked frames of a probe in colour; `meta` has their `indices`, `stack`, `height` and `width`.
-
-    Raises: ValueError, zlib.error when the bytes are no frames.
-    """
-    raw = zlib.decompress(data)
-    (count,) = struct.unpack_from("<H", raw)
-    time, stack = len(meta["indices"]), meta["stack"]
-    colours = np.frombuffer(raw, np.uint8, 3 * count, 2).reshape(-1, 3)
-    stacked = np.frombuffer(raw, "<u2", time * stack, 2 + 3 * count).reshape(time, stack)
-    pictures = np.frombuffer(raw, np.uint8, -1, 2 + 3 * count + 2 * time * stack)
-    shown: ndarray = colours[pictures.reshape(-1, meta["height"], meta["width"])[stacked]]
-    return shown
 
 
 def compact(record: Any) -> bytes:
@@ -234,16 +194,6 @@ def _pack(
         if len(data) <= room:
             break
     return top, data
-
-
-def _unpack(data: bytes, shape: Sequence[int]) -> Int8[ndarray, "time stack y x"]:
-    inflater = zlib.decompressobj()
-    try:
-        raw = inflater.decompress(data, math.prod(shape) + 1)
-        levels: ndarray = np.frombuffer(raw, np.int8).reshape(*shape[1:], shape[0]).transpose(3, 0, 1, 2)
-    except (zlib.error, ValueError) as error:
-        raise ValueError(f"levels must inflate to the shape {tuple(shape)}: {error}") from error
-    return levels
 
 
 _LARGEST = 1 << 26

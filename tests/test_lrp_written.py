@@ -1,0 +1,163 @@
+"""A function is explained alike however it is written."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from rlwatch.attribution import COMPOSITES, Composite, Epsilon, Gamma, Zero, explain
+from tests.fixtures.networks import (
+    ACTIONS,
+    EVERY,
+    Folded,
+    Functional,
+    Nature,
+    Residual,
+    Trained,
+    build,
+    close,
+    observations,
+    part,
+    plain_gradient_x_input,
+)
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_the_same_function_written_another_way_has_the_same_map(method):
+    modules, in_place, functional_form = build(Nature), build(Nature, inplace=True), build(Functional)
+    expected = explain(modules, observations(), method).relevance
+    close(explain(in_place, observations(), method).relevance, expected)
+    close(explain(functional_form, observations(), method).relevance, expected)
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_bytes_and_a_division_inside_give_the_map_of_floats(method):
+    network = build(Nature)
+    frames = (observations() * 255).to(torch.uint8)
+    expected = explain(network, frames.double() / 255, method)
+    inside = explain(lambda frames: network(frames.double() / 255.0), frames, method)
+    close(inside.relevance, expected.relevance)
+    high = explain(lambda frames: network(frames.to(torch.float64).div(255)), frames.double(), method)
+    close(high.relevance, expected.relevance)
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_channels_last_observations_give_the_map_with_stack_first(method):
+    network = build(Nature)
+    frames = observations(channels_last=True)
+    expected = explain(network, frames.permute(0, 3, 1, 2), method).relevance
+    close(explain(lambda frames: network(frames.permute(0, 3, 1, 2)), frames, method).relevance, expected)
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_batch_normalisation_is_part_of_the_layer_before_it(method):
+    network = build(Trained).train()
+    folded = Folded(copy.deepcopy(network).eval())
+    close(explain(network, observations(), method).relevance, explain(folded, observations(), method).relevance)
+
+
+def raised_in_place(x, network):
+    q_values = network(x) * 1
+    q_values[:, 1:] += 0.5
+    return q_values
+
+
+def kept_in_a_buffer(x, network):
+    features = part(network, 0, 5)(x)
+    network.last.copy_(features)
+    return part(network, 5, 8)(network.last * 1)
+
+
+def rewritten(x, network):
+    features = part(network, 0, 5)(x) * 1
+    features[features < 0.1] = 0
+    return part(network, 5, 8)(features)
+
+
+def weighed(x, network):
+    atoms = torch.linspace(-1, 1, 4, dtype=x.dtype)
+    return torch.stack([part(network, 0, 7)(x).unflatten(1, (4, 4)) @ atoms for _ in range(1)], 0)[0]
+
+
+def divided_by_each_member(x, network):
+    return network(x / 2) + part(network, 0, 8)(x / 2)
+
+
+def checkpointed(x, network):
+    features = checkpoint(lambda pixels: (part(network, 0, 3)(pixels) * 1).relu(), x, use_reentrant=False)
+    return part(network, 4, 8)(features)
+
+
+def filled(x, network):
+    q_values = torch.zeros(len(x), ACTIONS, dtype=x.dtype)
+    q_values[:, 0] = network(x)[:, 2]
+    q_values[:, 1:] = network(x)[:, :2]
+    return q_values
+
+
+WRITTEN = {
+    "a slice that is written in place": raised_in_place,
+    "a buffer that the features are copied to": kept_in_a_buffer,
+    "a table that is filled column by column": filled,
+    "features written by their index": rewritten,
+    "a sum that is weighed by a vector": weighed,
+    "members that divide the frames each for itself": divided_by_each_member,
+    "blocks that torch.utils.checkpoint computes again": checkpointed,
+}
+
+
+@pytest.mark.parametrize("method", ["gradient_x_input", Composite(Zero(), Zero())])
+@pytest.mark.parametrize("written", WRITTEN)
+def test_what_is_written_differently_is_explained_alike(written, method):
+    asked, network = WRITTEN[written], build(Nature, bias=False)
+    network.register_buffer("last", torch.zeros(3, 32, dtype=torch.float64))
+    found = explain(lambda x: asked(x, network), observations(), method).relevance
+    assert not network.last.any()
+    half = 0.5 if asked is divided_by_each_member else 1  # of them the pixels are what the first layers read
+    close(found, plain_gradient_x_input(lambda x: asked(x / half, network), observations() * half))
+
+
+def test_gradient_hooks_and_detached_branches_of_training_do_not_bend_the_map():
+    network = build(Nature, bias=False)
+
+    def with_training_tricks(frames):
+        hidden = part(network, 0, 5)(frames)
+        if hidden.requires_grad:
+            hidden.register_hook(lambda gradient: 0 * gradient)
+        return part(network, 5, 8)(0.5 * hidden + 0.5 * hidden.detach())
+
+    close(explain(with_training_tricks, observations()).relevance, explain(network, observations()).relevance)
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_sums_in_place_have_the_map_of_sums(method):
+    in_place, copying = build(Residual), build(Residual, inplace=False)
+    close(explain(in_place, observations(), method).relevance, explain(copying, observations(), method).relevance)
+
+
+def test_a_layer_that_reads_the_observations_through_the_same_pixels_twice_adds_up():
+    network = build(Nature, bias=False)
+    for method in ("epsilon_gamma_box", "epsilon_plus_flat", "epsilon"):
+        once = explain(network, observations(), method).relevance
+        close(
+            explain(lambda frames: network(frames) + network(frames), observations(), method).relevance, 2 * once, 1e-5
+        )
+
+
+@pytest.mark.parametrize("first", ["rectified", "direct"])
+@pytest.mark.parametrize("method", [*COMPOSITES, Composite(Gamma(), Epsilon())])
+def test_outputs_that_are_read_before_and_behind_a_rectifier_propagate_both(method, first):
+    network, second = build(Nature), build(lambda: nn.Conv2d(6, 8, 3))
+
+    def branching(frames, copied):
+        hidden = network[0](frames)
+        rectified = functional.relu(hidden.clone() if copied else hidden) if first == "rectified" else None
+        direct = second(hidden.clone() if copied else hidden)
+        rectified = functional.relu(hidden.clone() if copied else hidden) if rectified is None else rectified
+        return part(network, 4, 8)(network[3](network[2](rectified)) + direct)
+
+    expected = explain(lambda frames: branching(frames, copied=True), observations(), method).relevance
+    close(explain(lambda frames: branching(frames, copied=False), observations(), method).relevance, expected)
