@@ -3,14 +3,16 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from rlwatch.commands import compare
-from rlwatch.commands.terminal import console_of, end_quietly, own_output, shown_progress
+from rlwatch import outputs
+from rlwatch.commands import compare, probes
+from rlwatch.commands.terminal import console_of, end_quietly, interrupted, own_output, shown_progress
+from rlwatch.commands.told import above, check_target, folder, setting
 from rlwatch.connection import connected
 from rlwatch.report import COLUMNS, MEANINGS, Report
 
@@ -33,7 +35,7 @@ SLOW_WORDS = "{} asks the network many times for each frame: a checkpoint takes 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status: 0 done, 1 something is wrong (said on stderr), 2 wrong usage."""
+    """Run one command; its exit status: 0 done, 1 something is wrong (said on stderr), 2 wrong usage, 130 Ctrl-C."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -42,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         end_quietly()
         return 0
+    except KeyboardInterrupt:
+        return interrupted()
     except (ValueError, OSError, TypeError, RuntimeError) as error:
         print(f"rlwatch: {error}", file=sys.stderr)  # noqa: T201 - a program prints
         return 1
@@ -54,8 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_explain(commands)
     _add_report(commands)
     compare.add(commands)
-    _add_record(commands)
-    _add_probe(commands)
+    probes.add_record(commands)
+    probes.add_probe(commands)
     doctor = commands.add_parser("doctor", help="check the machine, the versions and the probes")
     doctor.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     doctor.set_defaults(run=_doctor)
@@ -80,7 +84,7 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--set",
         action="append",
         default=[],
-        type=_setting,
+        type=setting,
         dest="options",
         metavar="NAME=VALUE",
         help="a keyword of the method, as in `--method occlusion --set patch=8`; may be given several times",
@@ -89,7 +93,9 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     explain.add_argument("--target", default="greedy", help=f"{known}; value, advantage: of a dueling head; action=2")
     _add_told(explain)
     explain.add_argument("--validity", action="store_true", help="check how far the maps can be trusted, too")
-    explain.add_argument("--logdir", type=Path, metavar="DIR", help="write scalars and clips for TensorBoard here too")
+    explain.add_argument(
+        "--logdir", type=folder, metavar="DIR", help="write scalars and clips for TensorBoard here too"
+    )
     explain.add_argument(
         "--ray",
         nargs="?",
@@ -123,7 +129,7 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     report.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s")
     report.add_argument(
         "--checkpoints",
-        type=_above(1),
+        type=above(2),
         default=60,
         metavar="N",
         help="at most so many a run, spread evenly (default: 60)",
@@ -131,35 +137,8 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     report.set_defaults(run=_report)
 
 
-def _add_record(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    record = commands.add_parser(
-        "record",
-        help="play a game and keep a probe",
-        description="Play a game and keep a probe: the fixed set of frames that every checkpoint is asked about.",
-    )
-    record.add_argument("game", metavar="GAME", help="an ALE game: breakout, pong, ms_pacman, ALE/Seaquest-v5, ...")
-    record.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the probe goes (.npz)")
-    record.add_argument(
-        "--policy",
-        default="scripted",
-        metavar="scripted|random|CHECKPOINT",
-        help="who plays (default: scripted where there is a scripted player for the game, else random)",
-    )
-    record.add_argument("--steps", type=_above(1), default=None, help="agent steps to play before frames are chosen")
-    record.add_argument("--seed", type=_above(0), default=0, help="the same seed plays the same episodes (default: 0)")
-    record.set_defaults(run=_record)
-
-
-def _add_probe(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    probe = commands.add_parser("probe", help="say what is in a probe")
-    probe.add_argument("probe", metavar="GAME|FILE", help="a game whose probe ships with rlwatch, or a probe file")
-    probe.add_argument("--objects", type=Path, metavar="TOML", help="your own names for its objects (see README)")
-    probe.add_argument("--png", type=Path, metavar="FILE", help="write a contact sheet of its frames")
-    probe.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    probe.set_defaults(run=_probe)
-
-
 def _explain(options: argparse.Namespace) -> int:
+    check_target(options.target)
     if options.method in SLOW:
         print(f"rlwatch: {SLOW_WORDS.format(options.method)}", file=sys.stderr)  # noqa: T201 - a program prints
     with connected(options.ray) as cluster, shown_progress("checkpoints") as progress, own_output() as output:
@@ -182,28 +161,6 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
-def _above(least: int) -> Callable[[str], int]:
-    """What reads a whole number of at least so much."""
-
-    def read(text: str) -> int:
-        if not (text.removeprefix("-").isdecimal() and int(text) >= least):
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
-        return int(text)
-
-    return read
-
-
-def _setting(text: str) -> tuple[str, object]:
-    """A keyword and its value, which is a number, true, false, null or a word."""
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-
-
 def _print_json(reports: Iterator[Report], target: str, output: Any) -> None:
     for report in reports:
         print(json.dumps(report.as_json(target)), file=output, flush=True)
@@ -212,7 +169,8 @@ def _print_json(reports: Iterator[Report], target: str, output: Any) -> None:
 def _print_tables(reports: Iterator[Report], target: str, output: Any) -> None:
     console = console_of(output)
     for report in reports:
-        title = f"{report.checkpoint or report.game}, step {report.step:,}: {MEANINGS.get(target, target)}"
+        step = f"{report.step:,}" if report.step >= 0 else "unknown"
+        title = f"{report.checkpoint or report.game}, step {step}: {MEANINGS.get(target, target)}"
         table = Table(*COLUMNS, title=title)
         for cells in report.rows(target):
             table.add_row(*cells)
@@ -224,41 +182,10 @@ def _print_tables(reports: Iterator[Report], target: str, output: Any) -> None:
 def _report(options: argparse.Namespace) -> int:
     from rlwatch.tensorboard.plugin.still import write_report  # noqa: PLC0415 - TensorBoard loads only for what needs it
 
+    outputs.check(options.out, "--out")
     for note in write_report(options.folder, options.out, checkpoints=options.checkpoints):
         print(f"rlwatch: {note}", file=sys.stderr)  # noqa: T201 - a program prints
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB, open it in a browser")  # noqa: T201
-    return 0
-
-
-def _record(options: argparse.Namespace) -> int:
-    from rlwatch.offline import record_to  # noqa: PLC0415 - torch loads only for what needs it
-
-    probe = record_to(options.out, options.game, policy=options.policy, steps=options.steps, seed=options.seed)
-    print(f"{options.out}: {len(probe)} observations of {probe.game}, digest {probe.digest[:12]}")  # noqa: T201
-    print(f"{probe.placed}: {', '.join(probe.placed.shapes) or 'none'}")  # noqa: T201
-    print(f"look at it: rlwatch probe {options.out} --png sheet.png")  # noqa: T201
-    return 0
-
-
-def _probe(options: argparse.Namespace) -> int:
-    from rlwatch.offline import describe, write_sheet  # noqa: PLC0415 - OpenCV loads only for what needs it
-
-    described = describe(options.probe, objects=options.objects)
-    if options.png:
-        write_sheet(options.probe, options.png, objects=options.objects)
-    if options.json:
-        print(json.dumps(described))  # noqa: T201
-        return 0
-    console = console_of(sys.stdout)
-    objects, found = described.pop("objects"), described.pop("found")
-    described["found"] = found["says"]
-    for name, value in described.items():
-        console.print(f"{name}: {value}", highlight=False, soft_wrap=True)
-    table = Table("object", "frames with it", "pixels in a stack", "tracked", "whole")
-    for name, one in objects.items():
-        sure = [f"{one[part]:.0%}" if part in one else "" for part in ("tracked", "whole")]
-        table.add_row(name, str(one["frames"]), f"{one['pixels']:.1f}", *sure)
-    console.print(table)
     return 0
 
 

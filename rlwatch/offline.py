@@ -1,21 +1,17 @@
-"""The work of the command line: examine saved networks, record probes, say what is in them."""
+"""The work of `rlwatch explain`: examine saved networks, one after the other."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
-from jaxtyping import UInt8
 
 from rlwatch import checkpoints
 from rlwatch.atari.probe import Probe
-from rlwatch.atari.recording import Policy
 from rlwatch.clips import ClipMaker, shown_frames
 from rlwatch.cluster import Alone, Cluster
 from rlwatch.comparison import Comparison, Look
@@ -170,87 +166,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def describe(name: str | Path, *, objects: str | Path | None = None) -> dict[str, Any]:
-    """What is in a probe: frames, episodes, situations, how its objects were found, and each of them.
-
-    Of an object: in how many frames it is, its pixels in a stack and, where it was followed against the background, how
-    sure it is, see `rlwatch.atari.background.Sureness`.
-    """
-    probe = Probe.load(name, objects=objects)
-    sure = {name: asdict(one) for name, one in probe.placed.sureness.items()}
-    sizes = {name: float(mask.sum(axis=(1, 2, 3)).mean()) for name, mask in probe.masks().items()}
-    measured = {
-        name: {"frames": seen, "pixels": round(sizes[name], 2), **sure.get(name, {})}
-        for name, seen in probe.visible().items()
-    }
-    return {
-        "game": probe.game,
-        "observations": len(probe),
-        "episodes": len(set(probe.episode.tolist())),
-        "segments": len(set(probe.segment.tolist())),
-        "situations": list(probe.situations),
-        "actions": list(probe.actions),
-        "digest": probe.digest,
-        "found": {
-            "how": probe.placed.how,
-            "says": str(probe.placed),
-            "reason": probe.placed.reason,
-            "steady": probe.placed.steady,
-            "named": probe.placed.named,
-        },
-        "objects": measured,
-    }
-
-
-def write_sheet(name: str | Path, path: Path, *, objects: str | Path | None = None) -> None:
-    """Write the probe's contact sheet as a PNG.
-
-    Raises: OSError when the file cannot be written.
-    """
-    sheet = Probe.load(name, objects=objects).contact_sheet()
-    encoded, png = cv2.imencode(".png", sheet[..., ::-1])
-    if not encoded:
-        raise OSError(f"{path}: the contact sheet could not be encoded as PNG")
-    with _telling_of(path, "--png"):
-        path.write_bytes(png.tobytes())
-
-
-def record_to(path: Path, game: str, *, policy: str = "scripted", steps: int | None = None, seed: int = 0) -> Probe:
-    """Play a game, choose a probe from what was played, and save it.
-
-    `policy`: "scripted", "random", or a checkpoint that plays greedily but for one action in twenty.
-
-    Raises: ValueError, FileNotFoundError for an unknown game or policy; OSError when the file cannot be written.
-    """
-    from rlwatch.atari.choose import record_probe  # noqa: PLC0415 - gymnasium loads only for what needs it
-
-    with _telling_of(path, "--out"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    player = policy if policy in {"scripted", "random"} else _player(policy, seed)
-    probe = record_probe(game, policy=player, steps=steps, seed=seed)
-    probe.save(path)
-    return probe
-
-
-@contextmanager
-def _telling_of(path: Path, option: str) -> Iterator[None]:
-    """Says of an OSError which option it concerns, and what to do."""
-    try:
-        yield
-    except OSError as error:
-        message = f"{option} must be a file that can be written, got {path} ({error.strerror}): choose another"
-        raise OSError(error.errno, message) from error
-
-
-def _player(checkpoint: str, seed: int, *, epsilon: float = 0.05) -> Policy:
-    """The checkpoint's greedy player, which presses any button at random once in 1 / `epsilon` steps."""
-    network, generator = checkpoints.load(checkpoint).network, np.random.default_rng(seed)
-
-    def choose(stack: UInt8[np.ndarray, "stack 84 84"]) -> int:
-        with torch.no_grad():
-            q_values = network(torch.from_numpy(np.ascontiguousarray(stack))[None])[0]
-        return int(generator.integers(len(q_values)) if generator.random() < epsilon else q_values.argmax())
-
-    return choose

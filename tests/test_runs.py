@@ -1,12 +1,14 @@
 """What is read of a run's event files."""
 
+import logging
 import subprocess
 import sys
 
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from rlwatch.tensorboard.runs import read_runs
+from rlwatch.tensorboard.runs import read_run, read_runs
+from rlwatch.tensorboard.writer import RunWriter
 from tests.fixtures.logs import looking, write_run
 
 
@@ -63,3 +65,14 @@ def test_reading_loads_no_torch(tmp_path):
         f"read_runs(Path({str(tmp_path)!r})); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_steps_that_a_resumed_training_hides_are_no_word_of_tensorboards_worth(tmp_path, caplog):
+    for first in (0, 20, 10):
+        writer = RunWriter(logdir=tmp_path, purge_step=first)
+        for step in (first, first + 10):
+            writer.scalars(step, {"rlwatch/lift/greedy/ball": float(step)})
+        writer.close()
+    with caplog.at_level(logging.WARNING):
+        assert read_run(tmp_path).scalars["rlwatch/lift/greedy/ball"][0].tolist() == [0, 10, 20]
+    assert not caplog.records

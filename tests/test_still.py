@@ -154,8 +154,8 @@ def test_a_folder_without_data_of_the_tab_is_refused(tmp_path, capsys):
     assert "rlwatch explain CHECKPOINT... --logdir DIR" in capsys.readouterr().err
     assert cli.main(["report", str(tmp_path / "nothing")]) == 1
     assert "expected the folder of a run" in capsys.readouterr().err
-    assert cli.main(["report", str(tmp_path), "--checkpoints", "1"]) == 1
-    assert "must be 2 or more" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="must be 2 or more"):
+        write_report(tmp_path, tmp_path / "report.html", checkpoints=1)
 
 
 def test_the_command_says_what_it_wrote_and_what_it_left_out(logdir, tmp_path, capsys):

@@ -1,9 +1,9 @@
 """Probes as files: small, and read as data whoever wrote them."""
 
+import difflib
 import io
 import json
 import math
-import os
 import struct
 import zipfile
 import zlib
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from rlwatch.atari.names import plain
+from rlwatch.outputs import part_of
 
 VERSION = 1
 MAX_BYTES = 256 * 2**20
@@ -46,22 +47,26 @@ def locate(source: str | Path) -> Path:
     if not Path(source).is_file():
         raise FileNotFoundError(
             f"expected a probe file or a game whose probe ships with rlwatch ({', '.join(games.values())}), got "
-            f"{str(source)!r}: make one with `rlwatch record {source} --out FILE`"
+            f"{str(source)!r}: {_remedy(source, games)}"
         )
     return Path(source)
+
+
+def _remedy(source: str | Path, games: Mapping[str, str]) -> str:
+    """What to do about a probe that is not there."""
+    if isinstance(source, Path) or Path(source).suffix or len(Path(source.removeprefix("ALE/")).parts) != 1:
+        return f"{'it is a folder, name a file in it' if Path(source).is_dir() else 'look where it is'}, or {REMEDY}"
+    near = [games[one] for one in difflib.get_close_matches(plain(source), games, n=3, cutoff=0.75)]
+    make = f"make one with `rlwatch record {source} --out FILE`"
+    return f"did you mean {' or '.join(near)}? Of another game {make}" if near else make
 
 
 def write(path: Path, words: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Write words and arrays to a file, which is replaced only once everything is written."""
     header = np.frombuffer(json.dumps({"version": VERSION, **words}).encode(), np.uint8)
     stored = {name: _changes(array) if name in _DELTAS else array for name, array in arrays.items()}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            np.savez_compressed(file, words=header, **stored)  # type: ignore[arg-type]  # none is named allow_pickle
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with part_of(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, words=header, **stored)  # type: ignore[arg-type]  # none is named allow_pickle
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rlwatch.commands.terminal import console_of
+from rlwatch.commands.told import folder
 from rlwatch.compare import ComparedObject, Comparison, Variant, compare
 from rlwatch.measures.seeds import Band, Median
 from rlwatch.report import MEANINGS
@@ -40,7 +41,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     parser.add_argument("--target", default="greedy", help="; ".join(f"{a}: {b}" for a, b in MEANINGS.items()))
     parser.add_argument("--returns", metavar="TAG", help="the scalar that holds returns (default: the first all have)")
-    parser.add_argument("--logdir", type=Path, metavar="DIR", help="write each variant as a run for TensorBoard here")
+    parser.add_argument("--logdir", type=folder, metavar="DIR", help="write each variant as a run for TensorBoard here")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.set_defaults(run=run)
 

@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 WIDE = 200
 """Columns that a table may take in a file or a pipe."""
+INTERRUPTED = 130
+"""128 + SIGINT."""
 
 
 @contextmanager
@@ -48,3 +50,9 @@ def console_of(output: Any) -> Console:
 def end_quietly() -> None:
     """Send what is still to be printed nowhere: whoever read it, such as `head`, has gone."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def interrupted() -> int:
+    """Say that the user has ended the program; the exit status that shells know for it."""
+    print("rlwatch: interrupted", file=sys.stderr)  # noqa: T201 - a program prints
+    return INTERRUPTED

@@ -46,7 +46,7 @@ class EventFile:
         self._add(Event(summary=summary, step=step))
 
     def flush(self) -> None:
-        """Writes what was added. Where that fails, the file ends as before and what was added is gone.
+        """Writes what was added. Where that fails or is cut off, the file ends as before and what was added is gone.
 
         Raises: OSError when the disk is full, or the file is gone.
         """
@@ -57,9 +57,11 @@ class EventFile:
         try:
             while data:
                 data = data[self._file.write(data) :]
-        except OSError as error:
+        except BaseException as error:  # Ctrl-C, too, leaves no half of a record
             self._file.truncate(end)
             self._file.seek(end)
+            if not isinstance(error, OSError):
+                raise
             remedy = "free some space; this checkpoint is lost, the next one is written"
             raise _told(error, f"{len(data)} bytes must fit onto the disk of {self.path.parent}", remedy) from error
 

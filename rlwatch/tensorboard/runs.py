@@ -1,7 +1,9 @@
 """What event files hold of a run that rlwatch watched, read by TensorBoard's own reader, without torch."""
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,9 +65,25 @@ def read_run(folder: Path) -> Run:
     """What the event files in a folder hold of a run; nothing where there are none."""
     # of tensors only the newest is kept: clips and maps would fill the memory
     kept = {"scalars": _ALL, "tensors": _NEWEST, "images": _NEWEST, "audio": _NEWEST, "histograms": _NEWEST}
-    log = EventAccumulator(str(folder), size_guidance=kept).Reload()
+    with quiet_restarts():
+        log = EventAccumulator(str(folder), size_guidance=kept).Reload()
     scalars = {tag: _series(log, tag) for tag in log.Tags()["scalars"]}
     return Run(folder, scalars, _report(log), dict(_hparams(log)))
+
+
+@contextmanager
+def quiet_restarts() -> Iterator[None]:
+    """TensorBoard says nothing of steps that a resumed training hides: we hide them on purpose."""
+    logger = logging.getLogger("tensorboard")
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Detected out of order event.step")
+
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def newest_scales(folder: Path, *, before: int | None = None) -> dict[str, float]:

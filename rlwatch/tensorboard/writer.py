@@ -43,10 +43,12 @@ class RunWriter:
     """
 
     def __init__(
-        self, writer: SummaryWriter | None = None, logdir: Path | None = None, purge_step: int | None = None
+        self, writer: SummaryWriter | None = None, logdir: str | Path | None = None, purge_step: int | None = None
     ) -> None:
         if (writer is None) == (logdir is None):
             raise ValueError("RunWriter needs either a writer or a logdir, got both or neither: pass one")
+        if isinstance(logdir, str) and not logdir.strip():
+            raise ValueError(f"logdir must be a folder, got {logdir!r}: this one is '.'")
         if writer is not None and purge_step is not None:
             raise ValueError("purge_step is for a file of our own, got it with a writer: pass it to that SummaryWriter")
         if writer is not None and not isinstance(writer, SummaryWriter):

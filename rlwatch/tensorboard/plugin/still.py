@@ -12,9 +12,11 @@ from tensorboard.backend.event_processing.data_provider import MultiplexerDataPr
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.context import RequestContext
 
+from rlwatch import outputs
 from rlwatch.tensorboard.blobs import ACTIONS, PLUGIN, SCHEMA
 from rlwatch.tensorboard.plugin import page
 from rlwatch.tensorboard.plugin.store import POINTS, Store
+from rlwatch.tensorboard.runs import quiet_restarts
 
 _KEPT = {PLUGIN: 0, "scalars": POINTS, "images": 1}
 """Samples a tag: all of ours, and of the clips, which the page draws itself, one (0 would be all)."""
@@ -47,8 +49,7 @@ def write_report(folder: Path, out: Path, *, checkpoints: int = 60) -> list[str]
     }
     for kind in ("probe", "frames", "checkpoints", "returns", "maps", "actions"):
         data[kind] = {named[run]: answers[kind] for run, (answers, _) in parts.items() if kind in answers}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page.single_file(f"rlwatch: {folder.resolve().name}", data), encoding="utf-8")
+    outputs.put(out, page.single_file(f"rlwatch: {folder.resolve().name}", data).encode())
     return notes
 
 
@@ -60,8 +61,9 @@ def _store(folder: Path) -> Store:
     if not folder.is_dir():
         raise FileNotFoundError(f"expected the folder of a run, got {folder}: give what was Watch's logdir")
     multiplexer = EventMultiplexer(tensor_size_guidance=_KEPT)
-    multiplexer.AddRunsFromDirectory(str(folder))
-    multiplexer.Reload()
+    with quiet_restarts():
+        multiplexer.AddRunsFromDirectory(str(folder))
+        multiplexer.Reload()
     return Store(MultiplexerDataProvider(multiplexer, str(folder)))
 
 

@@ -1,0 +1,55 @@
+"""What a command is told on its line, read so that a mistake is named before any work."""
+
+import argparse
+import difflib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+TARGETS = ("greedy", "contrast", "value", "advantage", "action=k")
+
+
+def above(least: int) -> Callable[[str], int]:
+    """What reads a whole number of at least so much."""
+
+    def read(text: str) -> int:
+        if not (text.removeprefix("-").isdecimal() and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
+        return int(text)
+
+    return read
+
+
+def setting(text: str) -> tuple[str, object]:
+    """A keyword and its value, which is a number, true, false, null or a word."""
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def folder(text: str) -> Path:
+    """A folder, never this one by accident: an empty name is what an unset variable leaves."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"expected a folder, got {text!r}: this one is '.'")
+    return Path(text)
+
+
+def check_target(target: str) -> None:
+    """Raises: ValueError when it is none that one checkpoint has one map of."""
+    if target in TARGETS[:-1] or re.fullmatch(r"action=\d+", target):
+        return
+    got = f"expected as --target one of {', '.join(TARGETS)}, got {target!r}"
+    if target == "all":
+        raise ValueError(
+            f"{got}: name an action, action=0 for the first; with --logdir the RLWATCH tab has maps of all, and so has "
+            "rlwatch.explain_actions in Python"
+        )
+    if target.startswith("action"):
+        raise ValueError(f"{got}: actions are counted from 0, the first is action=0")
+    near = difflib.get_close_matches(target, TARGETS[:-1], n=1)
+    raise ValueError(got + (f": did you mean {near[0]!r}?" if near else ""))
