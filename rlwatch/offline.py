@@ -39,7 +39,7 @@ def explain_checkpoints(
     ray: Any = None,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Iterator[Report]:
-    """One Report a checkpoint, by step, as soon as it is made; findings compare it with those before.
+    """One Report a checkpoint, by step, as soon as it is made; findings compare it with those before of its training.
 
     `paths`: files, folders, runs or patterns. `options`: the method's own keywords. `target`: what is explained besides
     `greedy` and `contrast`. `told`: what `checkpoints.load` is told of the networks. `judge`: check how far the maps
@@ -54,7 +54,8 @@ def explain_checkpoints(
     given = Probe.load(probe) if probe else None
     told = {**(told or {}), **({"actions": len(given.actions)} if given else {})}
     unread: list[str] = []
-    files = checkpoints.find(paths)
+    files = checkpoints.placed_files(paths)
+    files = files if logdir is None else checkpoints.for_log(files)
     saved_ones = _loaded(files, told, unread)
     first = next(saved_ones, None)
     if first is None:
@@ -95,7 +96,10 @@ def _reports(
     """
     probe, targets, done, left_out = questions.examination.probe, questions.examination.targets, 0, 0
     comparison, pages = Comparison(probe.game, probe.digest), _Pages(probe, logdir, before.scales)
+    training = None
     for one, look in examiner.looks(planned):
+        if one.saved.training != training:
+            training, comparison = one.saved.training, Comparison(probe.game, probe.digest)
         if isinstance(look, str):
             unread.append(look)
             continue
@@ -138,7 +142,9 @@ class _Pages:
             self._open[0].close()
 
 
-def _loaded(files: Sequence[Path], told: Mapping[str, Any], unread: list[str]) -> Iterator[checkpoints.Checkpoint]:
+def _loaded(
+    files: Sequence[checkpoints.Placed], told: Mapping[str, Any], unread: list[str]
+) -> Iterator[checkpoints.Checkpoint]:
     """Those of the files that can be read; why the others cannot is added to `unread`."""
     for file in files:
         saved = _load(file, told)
@@ -148,11 +154,12 @@ def _loaded(files: Sequence[Path], told: Mapping[str, Any], unread: list[str]) -
             yield saved
 
 
-def _load(file: Path, told: Mapping[str, Any]) -> checkpoints.Checkpoint | str:
+def _load(file: checkpoints.Placed, told: Mapping[str, Any]) -> checkpoints.Checkpoint | str:
     """The checkpoint, or why there is none."""
     try:
         with _one_thread():
-            return checkpoints.load(file, **told)
+            saved = checkpoints.load(file.path, **told)
+        return replace(saved, step=file.step, training=file.training)
     except ValueError as error:
         return str(error)
 

@@ -1,6 +1,7 @@
 """Saved Q-networks of the usual frameworks, read offline into one plain torch form."""
 
-from rlwatch.checkpoints.files import SUFFIXES, find
+from rlwatch.checkpoints.files import SUFFIXES, find, placed_files
 from rlwatch.checkpoints.loading import Checkpoint, load
+from rlwatch.checkpoints.steps import Placed, for_log
 
-__all__ = ["SUFFIXES", "Checkpoint", "find", "load"]
+__all__ = ["SUFFIXES", "Checkpoint", "Placed", "find", "for_log", "load", "placed_files"]

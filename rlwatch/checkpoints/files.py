@@ -2,9 +2,10 @@
 
 import glob
 import io
+import json
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,12 +14,11 @@ from torch import Tensor
 
 from rlwatch.atari.probe_file import members
 from rlwatch.checkpoints import plain_pickle
+from rlwatch.checkpoints.steps import Placed, placed
 
 SUFFIXES = (".pt", ".pth", ".cleanrl_model", ".zip", ".d3")
 OTHERS = {"resume.pt", "target_model.pt", "optimizer.pt"}
 """Files beside a checkpoint that have its suffix."""
-FOLDER = re.compile(r"(?:checkpoint|step|iter\w*)[_-]?(\d+)|(\d+)_(?:checkpoint|finish|except|best)")
-"""A folder that is one checkpoint: RLlib's checkpoint_000010, pfrl's 1000_finish."""
 MAX_BYTES = 2**30
 """Bytes that a file may hold once inflated; a Nature DQN holds 7 MB, a Rainbow 60 MB."""
 
@@ -28,27 +28,32 @@ Content = Mapping[str, Any]
 def find(paths: Iterable[str | Path]) -> list[Path]:
     """The checkpoint files named, matched by a pattern, or held by a folder or run, by step and then by name.
 
-    Raises: FileNotFoundError when a pattern matches nothing, or a folder holds none.
+    Raises: as `placed_files` does.
     """
-    found: list[Path] = []
-    for path in map(Path, paths):
+    return [one.path for one in placed_files(paths)]
+
+
+def placed_files(paths: Iterable[str | Path]) -> list[Placed]:
+    """The same, each with its step and its training, see `rlwatch.checkpoints.steps.placed`.
+
+    Raises: FileNotFoundError when a pattern matches nothing, or a folder holds none; ValueError when a path is empty,
+    or one folder holds a step twice.
+    """
+    return placed({file: step_inside(file) for file in dict.fromkeys(_found(paths))})
+
+
+def _found(paths: Iterable[str | Path]) -> Iterator[Path]:
+    for told in paths:
+        if not str(told).strip():
+            raise ValueError(f"expected files, folders or patterns, got {told!r}: name one, this folder is '.'")
+        path = Path(told)
         if path.is_dir():
-            found += _inside(path)
+            yield from _inside(path)
         elif path.exists() or not glob.has_magic(str(path)):
-            found.append(path)
+            yield path
         else:
             matched = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - patterns may be absolute
-            found += find(matched or [_nothing(path)])
-    return sorted(dict.fromkeys(found), key=lambda file: (step_of(file), str(file)))
-
-
-def step_of(path: Path) -> int:
-    """The step that a file's name ends in, or that of the folder which is the checkpoint; -1 where neither says one."""
-    numbers = re.findall(r"\d+", path.name if path.suffix[1:].isdigit() else path.stem)  # Dopamine's is ckpt.199
-    if numbers:
-        return int(numbers[-1])
-    folders = (FOLDER.fullmatch(parent.name) for parent in path.parents[:5])
-    return next((int(found[1] or found[2]) for found in folders if found), -1)
+            yield from _found(matched or [_nothing(path)])
 
 
 def read(path: Path) -> Content:
@@ -69,6 +74,28 @@ def read(path: Path) -> Content:
             f"{path} holds a {type(content).__name__}, expected a state dict: save network.state_dict()"
         )
     return content
+
+
+def step_inside(path: Path) -> int:
+    """The step that a file says, -1 where it says none or is no whole file, which is told when it is read."""
+    try:
+        return int(_described(path))
+    except Exception:  # noqa: BLE001 - a broken file raises whatever its first broken part raises
+        return -1
+
+
+def _described(path: Path) -> Any:
+    if path.stat().st_size > MAX_BYTES:
+        return -1
+    if not zipfile.is_zipfile(path):
+        return dict(plain_pickle.loads(path.read_bytes())).get("step", -1)
+    with zipfile.ZipFile(path) as archive:
+        if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
+            return -1
+        if "data" in archive.namelist():
+            return json.loads(archive.read("data")).get("num_timesteps", -1)
+    content = torch.load(path, weights_only=True, map_location="meta")  # all but the tensors, in a millisecond
+    return content.get("step", -1)
 
 
 def torch_content(data: bytes) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rlwatch.checkpoints import files
+from rlwatch.checkpoints import files, steps
 from rlwatch.checkpoints.formats import FULL_ACTION_SET, Saved, recognised
 from rlwatch.checkpoints.network import build, outputs_of
 
@@ -20,13 +20,17 @@ log = logging.getLogger("rlwatch")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A saved network and what is known of it; `step` is -1 and `game` empty where the file does not say."""
+    """A saved network and what is known of it; `step` is -1 and `game` empty where the file does not say.
+
+    `training`: which one it is of, where several are looked at in one go.
+    """
 
     path: Path
     network: nn.Module
     step: int
     game: str = ""
     returns: float = float("nan")
+    training: str = ""
 
 
 def load(
@@ -61,7 +65,7 @@ def load(
         _check_finite(network)
     except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
         raise ValueError(f"{path}: {error}") from error
-    step = saved.step if saved.step >= 0 else files.step_of(path)
+    step = saved.step if saved.step >= 0 else steps.step_of(path)
     return Checkpoint(path, network, step, saved.game, saved.returns)
 
 
