@@ -14,7 +14,7 @@ from rlwatch.measures.relevance import ObjectRelevance
 from rlwatch.measures.seeds import Band, Median, band, interpolated, median, since_last
 from rlwatch.report import without_nan
 from rlwatch.tensorboard.runs import UNMEASURED, Run, history
-from rlwatch.variants import variants
+from rlwatch.variants import notes_on_names, variants
 
 SCHEMA = 1
 RETURNS = (
@@ -29,6 +29,8 @@ RETURNS = (
 
 FEW = 5
 """Seeds from which an interval over them is taken at its word."""
+WHOLE = 0.98
+"""Part of its variant's steps from which a run counts as whole: budgets date the last checkpoints a little apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +50,16 @@ class Variant:
     """Runs that differ by their seeds, on one axis of steps.
 
     `interval`: what the intervals of the lifts are over: "seeds", or with a single run "episodes" of its probe.
-    `returns`: None where there is no tag of returns that all runs have.
+    `seeds`: how many of the runs went that far. `ended`: the last step of each run that ended early. `returns`: None
+    where there is no tag of returns that all runs have.
     """
 
     name: str
     runs: tuple[str, ...]
     interval: str
     steps: Int[np.ndarray, " step"]
+    seeds: Int[np.ndarray, " step"]
+    ended: Mapping[str, int]
     objects: Mapping[str, ComparedObject]
     returns: Band | None
 
@@ -141,7 +146,8 @@ def compare(
     tag = returns or next((tag for tag in RETURNS if all(tag in run.scalars for run in runs)), None)
     compared = tuple(_variant(name, some, target, tag, seed) for name, some in by_name.items())
     game = next((str(run.report["game"]) for run in runs if "game" in run.report), "")
-    return Comparison(game, target, tag, tuple(_notes(by_name, tag)), compared)
+    notes = *_notes(by_name, tag), *_notes_on_seeds(compared), *notes_on_names(by_name, groups or {})
+    return Comparison(game, target, tag, notes, compared)
 
 
 def _check_alike(runs: Sequence[Run]) -> None:
@@ -178,25 +184,46 @@ def _notes(by_name: Mapping[str, Sequence[Run]], tag: str | None) -> Iterator[st
         yield f"no returns: the runs share none of the tags {', '.join(RETURNS)}; name another with --returns TAG"
 
 
+def _notes_on_seeds(compared: Sequence[Variant]) -> Iterator[str]:
+    for variant in compared:
+        if variant.ended:
+            told = ", ".join(f"{run} at step {step:,}" for run, step in variant.ended.items())
+            yield (
+                f"ended before step {variant.steps[-1]:,} of {variant.name}: {told}; from there on fewer seeds stand "
+                "behind its figures, and an onset that they had not had is unknown, not never"
+            )
+
+
 def _variant(name: str, runs: Sequence[Run], target: str, tag: str | None, seed: int) -> Variant:
-    steps = _axis([_checkpoints(run, target) for run in runs])
-    objects = {one: _object(runs, one, target, steps, seed) for one in dict.fromkeys(_all_objects(runs, target))}
+    own = {str(run.folder): _checkpoints(run, target) for run in runs}
+    steps = _axis(list(own.values()))
+    ended = {folder: int(some[-1]) for folder, some in own.items() if some[-1] < WHOLE * steps[-1]}
+    cut = np.array([ended.get(folder, math.inf) for folder in own])
+    seeds = np.sum([(some[0] <= steps) & (steps <= some[-1]) for some in own.values()], axis=0)
+    objects = {one: _object(runs, one, target, steps, cut, seed) for one in dict.fromkeys(_all_objects(runs, target))}
     scores = None
     if tag is not None:
         curves = np.array([since_last(steps, *run.scalars[tag]) for run in runs])
         scores = band(curves, np.random.default_rng(seed))
     interval = "seeds" if len(runs) > 1 else "episodes"
-    return Variant(name, tuple(str(run.folder) for run in runs), interval, steps, objects, scores)
+    return Variant(name, tuple(own), interval, steps, seeds, ended, objects, scores)
 
 
-def _object(runs: Sequence[Run], name: str, target: str, steps: Int[np.ndarray, " step"], seed: int) -> ComparedObject:
+def _object(
+    runs: Sequence[Run],
+    name: str,
+    target: str,
+    steps: Int[np.ndarray, " step"],
+    ended: Float[np.ndarray, " run"],
+    seed: int,
+) -> ComparedObject:
     courses = [_course(run, target, name) for run in runs]
     curves = [interpolated(steps, course.steps, course.values("lift")) for course in courses]
     lift = band(np.array(curves), np.random.default_rng(seed))
     if len(runs) == 1:
         lift = Band(lift.middle, courses[0].values("low"), courses[0].values("high"), lift.runs)
     baselines = [course.untrained.lift for course in courses if not math.isnan(course.untrained.lift)]
-    onset = median(np.array([course.onset for course in courses]), np.random.default_rng(seed))
+    onset = median(np.array([course.onset for course in courses]), np.random.default_rng(seed), ended=ended)
     return ComparedObject(lift, float(np.mean(baselines)) if baselines else math.nan, onset)
 
 
@@ -239,13 +266,16 @@ def _variant_json(variant: Variant) -> dict[str, Any]:
         "runs": variant.runs,
         "interval": variant.interval,
         "steps": variant.steps.tolist(),
+        "seeds": variant.seeds.tolist(),
+        "ended": dict(variant.ended),
         "objects": {name: _object_json(one) for name, one in variant.objects.items()},
         "returns": None if variant.returns is None else _band_json("iqm", variant.returns),
     }
 
 
 def _object_json(one: ComparedObject) -> dict[str, Any]:
-    onset = {"step": one.onset.middle, "low": one.onset.low, "high": one.onset.high, "seeds": one.onset.reached}
+    told = one.onset
+    onset = {"step": told.middle, "low": told.low, "high": told.high, "seeds": told.reached, "ended": told.ended}
     return {**_band_json("lift", one.lift), "untrained": one.untrained, "onset": onset}
 
 

@@ -4,7 +4,7 @@ import glob
 import os.path
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from rlwatch.tensorboard.runs import SUBFOLDER, Run, read_runs
 
 _DATE = re.compile(r"[-_]*(\d{8}[-_T]?\d{4,6}|\d{6}[-_]\d{4,6}|\d{4}-\d\d-\d\d[-_T]\d\d-\d\d-\d\d|\d{10})$")
 _SEED = re.compile(r"(^|[-_]+)(seed|run|s)?[-_=]?\d+$", re.IGNORECASE)
+_SAID = re.compile(r"(^|[-_]+)(seed|run|s)[-_=]?\d+$|__\d+$", re.IGNORECASE)
+"""A seed that is called so, or stands where CleanRL has it."""
 
 Settings = frozenset[tuple[str, Any]]
 
@@ -58,6 +60,30 @@ def stem(folder: Path) -> Path:
         shorter = pattern.sub("", folder.name)
         folder = folder.with_name(shorter) if shorter else folder.parent
     return folder
+
+
+def notes_on_names(by_name: Mapping[str, Sequence[Run]], groups: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """What a reader must know of how runs were told apart: bare numbers taken for seeds, runs in two groups."""
+    for name, runs in by_name.items():
+        if name not in groups and len(runs) > 1 and (bare := _bare(runs)):
+            yield (
+                f"taken for seeds of {name} by the bare numbers in their names, since no hyperparameters are logged: "
+                f"{', '.join(bare)}; if they are none, tell them apart with --group NAME=GLOB"
+            )
+    named = [(run.folder.resolve(), name) for name in groups for run in by_name[name]]
+    several = {folder: [name for other, name in named if other == folder] for folder, _ in named}
+    for folder, names in several.items():
+        if len(names) > 1:
+            yield f"{folder} is in several groups: {', '.join(names)}"
+
+
+def _bare(runs: Sequence[Run]) -> list[str]:
+    """Names whose number nobody calls a seed; none where hyperparameters show that the runs differ by the seed only."""
+    if all(_settings(run) for run in runs) or len({run.hparams.get("seed", "") for run in runs} - {""}) == len(runs):
+        return []
+    names = [(run.folder.parent if run.folder.name == SUBFOLDER else run.folder).absolute() for run in runs]
+    dateless = [(path, _DATE.sub("", path.name) or path.parent.name) for path in names]
+    return [path.name for path, name in dateless if _SEED.search(name) and not _SAID.search(name)]
 
 
 def _settings(run: Run) -> Settings:

@@ -109,13 +109,13 @@ def test_runs_of_different_probes_or_games_are_refused(tmp_path, change, word):
 
 
 def test_what_a_reader_must_know_is_noted(tmp_path):
-    write_run(tmp_path / "a-1", looking([1.0], [0]), tells=False)
-    write_run(tmp_path / "a-2", looking([1.0], [0], method="epsilon"))
+    write_run(tmp_path / "a-seed1", looking([1.0], [0]), tells=False)
+    write_run(tmp_path / "a-seed2", looking([1.0], [0], method="epsilon"))
     write_run(tmp_path / "b", looking([1.0], [0]))
     few, methods, unnamed, returns = compare([tmp_path]).notes
     assert "fewer than 5 seeds" in few
     assert "epsilon, epsilon_gamma_box" in methods
-    assert "a-1" in unnamed
+    assert "a-seed1" in unnamed
     assert "--returns TAG" in returns
 
 

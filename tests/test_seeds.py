@@ -91,3 +91,31 @@ def test_returns_are_the_mean_since_the_step_before_or_the_newest_earlier_one_an
     axis = np.array([0, 10, 20, 30, 40, 50])
     steps, values = np.array([8, 10, 10, 11, 35]), np.array([1.0, 2.0, 3.0, 8.0, 5.0])
     np.testing.assert_equal(since_last(axis, steps, values), [math.nan, 2, 8, 8, 5, math.nan])
+
+
+def test_a_run_that_was_cut_off_counts_as_those_that_went_on():
+    got = np.array([1.0, INF, INF])
+    found = median(got, generator(), ended=np.array([INF, 0.0, 0.0]))
+    assert (found.middle, found.low, found.reached, found.ended) == (1, 1, 1, 2)
+    assert math.isnan(found.high)
+    whole = median(got, generator(), ended=np.array([INF, INF, INF]))
+    assert (whole.middle, whole.high, whole.ended) == (INF, INF, 0)
+
+
+def test_the_median_by_hand_after_kaplan_and_meier():
+    # of five, one is there at 10 (4/5 are left), two end at 15, then one of two is there at 20 (2/5 are left)
+    got, ended = np.array([10.0, INF, 20.0, INF, INF]), np.array([INF, 15.0, INF, INF, 15.0])
+    assert median(got, generator(), ended=ended).middle == 20
+    assert median(got, generator()).middle == INF
+
+
+def test_an_onset_that_those_cut_off_may_have_had_is_unknown_and_else_never():
+    unknown = median(np.array([INF, INF, INF]), generator(), ended=np.array([INF, 5.0, 5.0]))
+    assert math.isnan(unknown.middle)
+    never = median(np.array([INF, INF, INF]), generator(), ended=np.array([INF, INF, 5.0]))
+    assert never.middle == INF
+
+
+def test_a_run_that_got_there_before_it_ended_counts_as_there():
+    found = median(np.array([3.0, 4.0]), generator(), ended=np.array([5.0, INF]))
+    assert (found.middle, found.reached, found.ended) == (3, 2, 0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rlwatch.tensorboard.runs import Run
-from rlwatch.variants import grouped, stem, variants
+from rlwatch.variants import grouped, notes_on_names, stem, variants
 from tests.fixtures.logs import looking, write_run
 
 
@@ -59,3 +59,30 @@ def test_a_group_takes_what_its_patterns_match_and_a_run_counts_once(tmp_path):
     }
     with pytest.raises(FileNotFoundError, match=r"no folder matches .*nowhere"):
         variants([], {"x": [f"{tmp_path}/nowhere-*"]})
+
+
+@pytest.mark.parametrize(
+    ("runs", "noted"),
+    [
+        ([run("r/batch-32"), run("r/batch-64")], True),
+        ([run("r/batch/32"), run("r/batch/64")], True),
+        ([run("r/b-1/rlwatch"), run("r/b-2/rlwatch")], True),
+        ([run("r/b-20261124-0230-1"), run("r/b-20261125-0230-2")], True),
+        ([run("r/b-1")], False),
+        ([run("r/b-seed1"), run("r/b_s2"), run("r/b-run3")], False),
+        ([run("r/b__1__1700000000"), run("r/b__2__1700000001")], False),
+        ([run("r/b-1", batch=8.0), run("r/b-2", batch=8.0)], False),
+        ([run("r/b-1", seed=1.0), run("r/b-2", seed=2.0)], False),
+        ([run("r/b-1", seed=1.0), run("r/b-2", seed=1.0)], True),
+    ],
+)
+def test_bare_numbers_taken_for_seeds_are_noted_unless_hyperparameters_agree(runs, noted):
+    notes = list(notes_on_names(grouped(runs), {}))
+    assert len(grouped(runs)) == 1
+    assert ["--group NAME=GLOB" in note for note in notes] == [True] * noted
+
+
+def test_groups_are_taken_at_their_word_and_a_run_in_two_is_noted():
+    runs = [run("r/b-1"), run("r/b-2")]
+    (note,) = notes_on_names({"ours": runs, "one": runs[:1]}, {"ours": ["r/b-*"], "one": ["r/b-1"]})
+    assert note.endswith("b-1 is in several groups: ours, one")

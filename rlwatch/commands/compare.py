@@ -5,7 +5,7 @@ import json
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,12 +66,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def write(compared: Comparison, logdir: Path) -> None:
-    """Write each variant as a run of its own, in place of what was written there before.
+    """Write each variant as a run of its own, in place of what was written there before, which is told on stderr.
 
     Raises: OSError when the folder cannot be written.
     """
     from rlwatch.tensorboard.writer import RunWriter  # noqa: PLC0415 - torch loads only for what needs it
 
+    hidden = [variant.name for variant in compared.variants if any((logdir / variant.name).glob("*tfevents*"))]
+    if hidden:
+        told = f"{logdir} holds a comparison of {', '.join(hidden)} already: TensorBoard shows this one in its place"
+        print(f"rlwatch: {told}", file=sys.stderr)  # noqa: T201 - a program prints
     for variant in compared.variants:
         writer = RunWriter(logdir=logdir / variant.name, purge_step=0)
         for step, values in variant.scalars():
@@ -95,12 +99,12 @@ def _print(compared: Comparison, console: Console) -> None:
 
 
 def _table(variant: Variant, compared: Comparison) -> Table:
-    shown = _shown(len(variant.steps))
+    shown = _shown(variant)
     over = (
         f"{len(variant.runs)} seeds" if variant.interval == "seeds" else "one seed, intervals over the probe's episodes"
     )
     title = f"{variant.name} ({over}): lift, {MEANINGS.get(compared.target, compared.target)}"
-    steps = [f"step {variant.steps[index]:,}" for index in shown]
+    steps = [f"step {variant.steps[index]:,}{_among(int(variant.seeds[index]), variant)}" for index in shown]
     table = Table("object", "untrained", "onset", *steps, title=title)
     for name, one in sorted(variant.objects.items(), key=lambda item: -_rank(item[1])):
         onset = _onset(one.onset, len(variant.runs))
@@ -111,9 +115,14 @@ def _table(variant: Variant, compared: Comparison) -> Table:
     return table
 
 
-def _shown(count: int) -> list[int]:
-    """Indices spread evenly over the axis, without its first."""
-    return sorted({int(index) for index in np.linspace(0, count - 1, SHOWN + 1).round()[1:]})
+def _shown(variant: Variant) -> list[int]:
+    """Indices spread evenly over the axis, without its first, and the last that all seeds came to."""
+    spread = {int(index) for index in np.linspace(0, len(variant.steps) - 1, SHOWN + 1).round()[1:]}
+    return sorted(spread | set(np.flatnonzero(variant.seeds == len(variant.runs))[-1:].tolist()))
+
+
+def _among(seeds: int, variant: Variant) -> str:
+    return "" if seeds == len(variant.runs) else f" ({seeds} of {len(variant.runs)} seeds)"
 
 
 def _rank(one: ComparedObject) -> float:
@@ -122,14 +131,19 @@ def _rank(one: ComparedObject) -> float:
 
 
 def _onset(onset: Median, runs: int) -> str:
+    ended = f", {onset.ended} ended early" if onset.ended else ""
     if not onset.reached:
-        return "none"
+        return f"none{ended}"
     among = "" if onset.reached == runs else f", {onset.reached} of {runs} seeds"
-    return f"{_step(onset.middle)}{_between(onset.low, onset.high, _step)}{among}"
+    between = "" if math.isnan(onset.low) else f" [{_step(onset.low)}, {_step(onset.high)}]"
+    return f"{_step(onset.middle)}{between}{among}{ended}"
 
 
 def _step(value: float) -> str:
-    return f"{value:,.0f}" if math.isfinite(value) else "never"
+    """A step in words: infinity is never, NaN what runs that ended early leave open."""
+    if math.isfinite(value):
+        return f"{value:,.0f}"
+    return "unknown" if math.isnan(value) else "never"
 
 
 def _figure(value: float) -> str:
@@ -139,8 +153,5 @@ def _figure(value: float) -> str:
 def _cells(band: Band, shown: list[int]) -> Iterator[str]:
     for index in shown:
         low, high = float(band.low[index]), float(band.high[index])
-        yield f"{_figure(float(band.middle[index]))}{_between(low, high, _figure)}"
-
-
-def _between(low: float, high: float, words: Callable[[float], str]) -> str:
-    return "" if math.isnan(low) else f" [{words(low)}, {words(high)}]"
+        between = "" if math.isnan(low) else f" [{_figure(low)}, {_figure(high)}]"
+        yield f"{_figure(float(band.middle[index]))}{between}"

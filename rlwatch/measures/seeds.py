@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.stats import trim_mean
 
 
@@ -25,13 +25,15 @@ class Band:
 class Median:
     """The median over runs and its 95 % interval, infinite where half of the runs (or of a resample) never got there.
 
-    `low` and `high` are NaN with fewer than two runs. `reached`: how many runs got there at all.
+    NaN where it cannot be known, since runs ended early; `low` and `high` are NaN with fewer than two runs, too.
+    `reached`: how many runs got there at all; `ended`: how many ended early without.
     """
 
     middle: float
     low: float
     high: float
     reached: int
+    ended: int = 0
 
 
 def interquartile_mean(scores: Float[np.ndarray, "*resample run task"]) -> Float[np.ndarray, "*resample"]:
@@ -71,21 +73,46 @@ def band(curves: Float[np.ndarray, "run step"], generator: np.random.Generator) 
 
 
 def median(
-    reached: Float[np.ndarray, " run"], generator: np.random.Generator, *, resamples: int = 2000, level: float = 0.95
+    reached: Float[np.ndarray, " run"],
+    generator: np.random.Generator,
+    *,
+    ended: Float[np.ndarray, " run"] | None = None,
+    resamples: int = 2000,
+    level: float = 0.95,
 ) -> Median:
     """The median of when each run got somewhere; infinity stands for a run that has not.
 
-    The lower one of two middle runs, and a percentile interval by drawing runs again. A mean over the runs that got
-    there would make a variant look the earlier the fewer of its seeds ever do.
+    `ended`: when a run was cut off, infinity where it was not; one that had not got there is unknown from then on, and
+    counts as the others do that went on. Without such the lower one of two middle runs, and a percentile interval by
+    drawing runs again. A mean over the runs that got there would make a variant look the earlier the fewer of its seeds
+    ever do.
+    Source: Kaplan and Meier 1958, doi:10.1080/01621459.1958.10501452.
     """
-    count = len(reached)
-    middle = float(np.sort(reached)[(count - 1) // 2])
-    found = int(np.isfinite(reached).sum())
+    count, ended = len(reached), np.full(len(reached), math.inf) if ended is None else ended
+    got = np.isfinite(reached)
+    cut = np.isfinite(ended) & ~got
+    times = np.where(got, reached, ended)
+    middle = float(_half(times[None], got[None])[0])
+    earliest = float(_half(times[None], (got | cut)[None])[0])  # had those that were cut off got there right then
+    middle = math.nan if math.isinf(middle) and math.isfinite(earliest) else middle
+    told = int(got.sum()), int(cut.sum())
     if count < 2:  # noqa: PLR2004 - one run has no spread
-        return Median(middle, math.nan, math.nan, found)
-    drawn = np.sort(reached[generator.integers(count, size=(resamples, count))], axis=1)[:, (count - 1) // 2]
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
-    return Median(middle, float(low), float(high), found)
+        return Median(middle, math.nan, math.nan, *told)
+    drawn = generator.integers(count, size=(resamples, count))
+    halves = _half(times[drawn], got[drawn])
+    low, high = np.quantile(halves, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+    low, high = (math.nan if math.isinf(end) and cut.any() else float(end) for end in (low, high))
+    return Median(middle, low, high, *told)
+
+
+def _half(times: Float[np.ndarray, "sample run"], got: Bool[np.ndarray, "sample run"]) -> Float[np.ndarray, " sample"]:
+    """When half of the runs have got there, by the product-limit estimate; infinity where they have not."""
+    order = np.lexsort((~got, times), axis=1)
+    times, got = np.take_along_axis(times, order, 1), np.take_along_axis(got, order, 1)
+    left = np.cumprod(1 - got / np.arange(times.shape[1], 0, -1), axis=1)
+    reached = left <= 0.5 + 1e-9  # half, but for rounding
+    half: np.ndarray = np.where(reached.any(axis=1), times[np.arange(len(times)), reached.argmax(axis=1)], math.inf)
+    return half
 
 
 def interpolated(
