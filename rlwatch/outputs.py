@@ -1,5 +1,6 @@
 """Files that a command writes: seen to be writable before the work, and replaced only once they are whole."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ def check(path: Path, option: str, *, suffix: str = "") -> None:
         raise ValueError(f"{option} must end in {suffix}, got {path}: name it {path.with_suffix(suffix)}")
     with telling_of(path, option):
         if path.is_dir():
-            raise IsADirectoryError(0, "it is a folder")
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
         home = next(parent for parent in path.absolute().parents if parent.exists())
         tempfile.TemporaryFile(dir=home).close()
 
