@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -21,38 +20,17 @@ from rlwatch.clips import ClipMaker
 from rlwatch.examination import Examination
 from rlwatch.tensorboard.events import EventFile
 from rlwatch.tensorboard.writer import RunWriter
+from tests.fixtures.saved import beginning
+from tests.fixtures.updates import same, trained
 from tests.test_watch import Nature, read
 
 LIFT = "rlwatch/lift/greedy/ball"
 
 
-PER_OBSERVATION = ("stack", "episode", "step", "segment", "lives", "action", "reward", "score")
-
-
 @pytest.fixture(scope="module")
 def probe():
     """The first three stretches of Breakout's."""
-    whole = Probe.load("breakout")
-    few = {name: getattr(whole, name)[:48] for name in PER_OBSERVATION}
-    return replace(whole, situations=whole.situations[:3], **few)
-
-
-def trained(watch, steps=4):
-    """The weights after a few updates, by which the monitor is called."""
-    torch.manual_seed(0)
-    network = Nature()
-    optimizer = torch.optim.Adam(network.parameters())
-    watching = watch(network)
-    for step in range(steps):
-        optimizer.zero_grad()
-        network(torch.full((2, 4, 84, 84), 10 * step)).square().mean().backward()
-        optimizer.step()
-        if watching is not None:
-            watching(step)
-    if watching is not None:
-        watching.finish(steps)
-        watching.close()
-    return network.state_dict()
+    return beginning(Probe.load("breakout"), segments=3)
 
 
 def failing(*_args, **_kwargs):
@@ -77,7 +55,7 @@ def failing(*_args, **_kwargs):
 def test_a_part_that_fails_is_told_once_and_the_training_ends_in_the_same_bits(
     monkeypatch, tmp_path, caplog, probe, owner, part
 ):
-    expected = trained(lambda _: None)
+    expected = trained(Nature)
 
     def attached(network):
         watch = Watch(network, probe, logdir=tmp_path, every=2)
@@ -85,8 +63,8 @@ def test_a_part_that_fails_is_told_once_and_the_training_ends_in_the_same_bits(
         return watch
 
     with caplog.at_level(logging.WARNING, logger="rlwatch"):
-        found = trained(attached)
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+        found = trained(Nature, attached)
+    assert same(found, expected)
     assert caplog.text.count("RuntimeError: made to fail") == 1
     assert "training goes on" in caplog.text
 
@@ -214,9 +192,7 @@ def test_a_slow_disk_is_paid_for_from_the_budget(monkeypatch, tmp_path, probe):
 def test_a_thousand_monitors_leave_no_memory_no_hook_and_no_open_file(tmp_path, probe):
     network = torch.nn.Sequential(torch.nn.Conv2d(4, 2, 8, 8), torch.nn.Flatten(), torch.nn.Linear(200, 4))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-    light = replace(
-        probe, situations=probe.situations[:1], **{name: getattr(probe, name)[:16] for name in PER_OBSERVATION}
-    )
+    light = beginning(probe, segments=1)
 
     def cycle(number):
         watch = Watch(network, light, logdir=tmp_path / str(number % 10), method="epsilon", every=1)

@@ -11,9 +11,8 @@ from torch.utils.data import DataLoader
 
 from rlwatch import Watch
 from tests.fixtures.saved import small_probe
+from tests.fixtures.updates import STEPS, same, trained
 from tests.test_watch import Nature, read
-
-STEPS = 4
 
 
 class Of(nn.Module):
@@ -57,30 +56,6 @@ def deterministic():
 @contextmanager
 def nothing():
     yield
-
-
-def trained(make, watch=None, between=lambda _step: None):
-    """The weights and the generator's state after a few updates, by which the monitor is called."""
-    torch.manual_seed(0)
-    network = make()
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
-    watching = watch(network) if watch else None
-    for step in range(STEPS):
-        between(step)
-        optimizer.zero_grad()
-        frames = torch.full((2, 4, 84, 84), 10 * step, dtype=torch.uint8, device="cpu")
-        network(frames).float().square().mean().backward()
-        optimizer.step()
-        if watching is not None:
-            watching(step)
-    if watching is not None:
-        watching.finish(STEPS)
-        watching.close()
-    return {**network.state_dict(), "generator": torch.get_rng_state()}
-
-
-def same(one, other):
-    return all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.parametrize(

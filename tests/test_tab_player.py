@@ -6,7 +6,7 @@ from selenium.webdriver.common.keys import Keys
 
 from rlwatch.pictures import panel
 from tests.fixtures.blobs import decode_maps
-from tests.fixtures.browser import Tab, tensorboard, wait
+from tests.fixtures.browser import wait
 from tests.fixtures.tab import (
     FRAMES,
     LAST,
@@ -18,6 +18,7 @@ from tests.fixtures.tab import (
     clip_screen,
     complete_real,
     maps,
+    own_tab,
     picture,
     reds_and_blues,
     write_real,
@@ -198,17 +199,18 @@ def test_a_run_without_maps_of_actions_says_what_it_has(tab):
 def test_eighteen_actions_fit_in_and_go_by_signs(browser, tmp_path, scene):
     write_real(tmp_path / "runs" / "full", scene.probe, actions=18)
     complete_real(tmp_path / "runs" / "full", scene.probe, actions=18)
-    with tensorboard(tmp_path / "runs", tmp_path / "log") as address:
-        wait(lambda: answer(address, "runs")["runs"] and checkpoints(address, "full")[-1]["all_actions"], 60)
-        tab = Tab(browser, address, tmp_path).open()
+
+    def whole(address):
+        return answer(address, "runs")["runs"] and checkpoints(address, "full")[-1]["all_actions"]
+
+    with own_tab(browser, tmp_path / "runs", tmp_path, whole) as tab:
+        tab.open()
         assert "".join(words.split()[0] for words in tab.texts(".bar")) == "○●↑→←↓↗↖↘↙↑●→●←●↓●↗●↖●↘●↙●"
         assert len(tab.all(".bar.best")) == 1
         tab.changes("#screen0", lambda: tab.click(".bar[data-action='17']"))
         tab.says(".title", "what Q of DOWNLEFTFIRE rests on")
         bottom = "return document.querySelector('.player').getBoundingClientRect().bottom"
         assert tab.js(bottom) < 720
-        assert tab.faults() == []
-        browser.get("about:blank")
 
 
 def test_two_actions_stand_side_by_side(tab):

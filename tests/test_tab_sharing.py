@@ -10,7 +10,7 @@ from PIL import Image
 
 from rlwatch.tensorboard.plugin.still import write_report
 from rlwatch.tensorboard.writer import RunWriter
-from tests.fixtures.browser import Tab, tensorboard, wait
+from tests.fixtures.browser import wait
 from tests.fixtures.synthetic_run import write_run
 from tests.fixtures.tab import (
     FRAMES,
@@ -22,6 +22,7 @@ from tests.fixtures.tab import (
     answer,
     checkpoints,
     complete_real,
+    own_tab,
     picture,
     reds_and_blues,
     write_real,
@@ -146,40 +147,35 @@ def test_a_reload_of_tensorboard_brings_what_came_in_and_keeps_to_the_newest(tab
     tab.says("#told", "3/3")
     write_run(logs / OTHER, 1, seed=1, first=150_000, scene=scene, phases=1)
     wait(lambda: len(checkpoints(board, OTHER)) == 4, 30)
-    tab.leave()
-    tab.js("document.querySelector('app-header-reload button, button[aria-label*=eload]').click()")
-    tab.browser.switch_to.frame(tab.one("iframe"))
+    tab.reload()
     tab.says("#told", "step 150,000")
     assert "4/4" in tab.text("#told")
 
 
+def has_runs(address):
+    return answer(address, "runs")["runs"]
+
+
 def test_a_reload_brings_what_the_last_checkpoint_was_completed_with(browser, tmp_path, scene):
     write_real(tmp_path / "runs" / "real", scene.probe)
-    with tensorboard(tmp_path / "runs", tmp_path / "log", "--reload_interval", "1") as address:
-        wait(lambda: answer(address, "runs")["runs"], 60)
-        tab = Tab(browser, address, tmp_path).enter()
+    with own_tab(browser, tmp_path / "runs", tmp_path, has_runs, "--reload_interval", "1") as tab:
+        tab.enter()
         tab.says("#told", "2/2")
         assert "click for its map" not in tab.text(".actions")
         complete_real(tmp_path / "runs" / "real", scene.probe)
-        wait(lambda: checkpoints(address, "real")[-1]["all_actions"], 30)
-        tab.leave()
-        tab.js("document.querySelector('app-header-reload button, button[aria-label*=eload]').click()")
-        tab.browser.switch_to.frame(tab.one("iframe"))
+        wait(lambda: checkpoints(tab.address, "real")[-1]["all_actions"], 30)
+        tab.reload()
         tab.says(".actions", "click for its map")
         tab.changes("#screen0", lambda: tab.click(".bar", "LEFT"))
         tab.says(".title", "what Q of LEFT rests on")
-        assert tab.faults() == []
-        tab.leave()
-        browser.get("about:blank")
 
 
 def test_a_folder_without_data_of_the_tab_says_how_to_begin_and_names_older_runs(browser, tmp_path):
     older = RunWriter(logdir=tmp_path / "runs" / "older")
     older.scalars(10, {"rlwatch/lift/greedy/ball": 2.0})
     older.close()
-    with tensorboard(tmp_path / "runs", tmp_path / "log") as address:
-        wait(lambda: answer(address, "runs")["without"])
-        told = Tab(browser, address, tmp_path).open().text("main")
+    with own_tab(browser, tmp_path / "runs", tmp_path, lambda address: answer(address, "runs")["without"]) as tab:
+        told = tab.open().text("main")
     assert "make demo" in told
     assert "nothing for this tab: older." in told
     assert 'Watch(q_network, probe="breakout", logdir="runs/x")' in told
@@ -187,13 +183,14 @@ def test_a_folder_without_data_of_the_tab_says_how_to_begin_and_names_older_runs
 
 def test_it_works_without_the_data_server_and_under_a_path_prefix(browser, logs, tmp_path):
     flags = ("--load_fast=false", "--path_prefix", "/somewhere/else")
-    with tensorboard(logs, tmp_path / "log", *flags) as address:
-        wait(lambda: len(answer(address, "runs")["runs"]) == 5 and len(checkpoints(address)) == len(STEPS), 60)
-        tab = Tab(browser, address, tmp_path).open(run=MAIN)
+
+    def whole(address):
+        return len(answer(address, "runs")["runs"]) == 5 and len(checkpoints(address)) == len(STEPS)
+
+    with own_tab(browser, logs, tmp_path, whole, *flags) as tab:
+        tab.open(run=MAIN)
         assert tab.text(".headline").startswith(f"At step {LAST:,}")
         tab.changes("#screen0", lambda: tab.slide("#step", 0))
-        assert tab.faults() == []
-        browser.get("about:blank")
 
 
 def test_a_report_file_shows_the_same_without_tensorboard(tab, logs, tmp_path):
