@@ -76,6 +76,14 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "average pixel's relevance.",
     )
     explain.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="files, folders, runs, 'patterns'")
+    _add_question(explain)
+    _add_told(explain)
+    _add_answer(explain)
+    explain.set_defaults(run=_explain)
+
+
+def _add_question(explain: argparse.ArgumentParser) -> None:
+    """Add what a network is asked: about which frames, and how."""
     explain.add_argument(
         "--probe", metavar="GAME|FILE", help="the frames to ask about (default: the checkpoint's game)"
     )
@@ -91,7 +99,10 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     known = "; ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items())
     explain.add_argument("--target", default="greedy", help=f"{known}; value, advantage: of a dueling head; action=2")
-    _add_told(explain)
+
+
+def _add_answer(explain: argparse.ArgumentParser) -> None:
+    """Add what is said of a network beside its objects, where, and by whom."""
     explain.add_argument("--validity", action="store_true", help="check how far the maps can be trusted, too")
     explain.add_argument(
         "--logdir", type=folder, metavar="DIR", help="write scalars and clips for TensorBoard here too"
@@ -104,7 +115,6 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="spread the checkpoints over a Ray cluster (default: this machine's cores); needs rlwatch[ray]",
     )
     explain.add_argument("--json", action="store_true", help="one JSON object a line per checkpoint")
-    explain.set_defaults(run=_explain)
 
 
 def _add_told(explain: argparse.ArgumentParser) -> None:
