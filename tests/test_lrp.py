@@ -89,6 +89,12 @@ class Smooth(nn.Module):
         return self.layers[2](self.activation(self.norm(self.layers[1](x))))
 
 
+def as_line(activation, values):
+    """An activation function as a constant factor and what it is at 0."""
+    origin = activation(torch.zeros_like(values))
+    return values * ((activation(values.clone()) - origin) / values).detach() + origin.detach()
+
+
 @pytest.mark.parametrize(
     "activation",
     [
@@ -107,11 +113,10 @@ def test_activations_hand_relevance_on_and_layer_normalisation_keeps_its_deviati
     network = build(lambda: Smooth(activation))
     pixels = observations().requires_grad_()
     hidden = network.layers[0](pixels)
-    factor = (activation(hidden.clone()) / hidden).detach()
-    inner = network.layers[1]((hidden * factor).flatten(1))
+    inner = network.layers[1](as_line(activation, hidden).flatten(1))
     deviation = (inner.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt().detach()
     normal = (inner - inner.mean(1, keepdim=True)) / deviation * network.norm.weight + network.norm.bias
-    q_values = network.layers[2](normal * (activation(normal.clone()) / normal).detach())
+    q_values = network.layers[2](as_line(activation, normal))
     (gradient,) = torch.autograd.grad(q_values.max(1).values.sum(), pixels)
     explanation = explain(network, observations(), Composite(Zero(), Zero()))
     close(explanation.relevance, (pixels * gradient).detach())

@@ -76,5 +76,5 @@ def _check(pixels: Tensor | None, box: Box) -> None:
     if pixels is not None and ((pixels < low) | (pixels > high)).any():
         raise ValueError(
             f"observations must lie in [{low.min().item():g}, {high.max().item():g}], got [{pixels.min().item():g}, "
-            f"{pixels.max().item():g}]: divide by 255, or give other low= and high="
+            f"{pixels.max().item():g}]: divide by 255, or give other low= and high= (to Watch in options=)"
         )

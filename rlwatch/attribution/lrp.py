@@ -25,6 +25,7 @@ from rlwatch.attribution.pixels import Pixels
 from rlwatch.attribution.propagation import Progress, Propagate, Rectify, descends
 from rlwatch.attribution.rules import Rule, Zero
 from rlwatch.attribution.sandbox import Sandbox
+from rlwatch.attribution.shapes import check_shape
 from rlwatch.attribution.signals import (
     BoxOf,
     Call,
@@ -176,6 +177,8 @@ class Interception(TorchFunctionMode):
             self._mark(self._sandbox.write(func, target, args, kwargs, born=born), role)
             return target
         result = self._sandbox.run(func, name, args, kwargs)
+        if name in operations.OWN:
+            return result
         given = {id(tensor) for tensor in tensors_in((args, kwargs))}
         facts: dict[str, Any] = {}
         if name == "pad" and role is Role.OBSERVED:
@@ -186,6 +189,7 @@ class Interception(TorchFunctionMode):
     def _linear_map(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         args, kwargs = replaced(args, self._sandbox.current), replaced(kwargs, self._sandbox.current)
         linear_map, inputs, weight, bias, padding = operations.linear_call(name, args, kwargs)
+        check_shape(linear_map, inputs, weight, self._layers)
         if self.role(inputs) is not Role.CARRYING and self.pixels.of(inputs) is None:
             self._mark(self.pixels.reach(inputs, weight, self.mark(inputs)), Role.CARRYING)
         self._consume([inputs], name)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rlwatch.attribution.checks import check_setting
 from rlwatch.attribution.composites import COMPOSITES
 from rlwatch.attribution.copies import action_weights
 from rlwatch.attribution.fading import meaningful_perturbation
@@ -101,15 +102,18 @@ class Queries:
 
 
 def check_options(method: str, options: Mapping[str, object]) -> None:
-    """Nothing, if the method knows these keywords.
+    """Nothing, if the method knows these keywords, and they are of its kind.
 
-    Raises: TypeError: it does not know one of them.
+    Raises: TypeError: it does not know one of them, or one is of another kind. ValueError: one is too small.
     """
     known = settings(method)
     for name in options.keys() - set(known):
         if not known:
             raise TypeError(f"method {method!r} has no keywords of its own, got {name!r}: leave it out")
         raise TypeError(unknown(f"keyword of method {method!r}", name, known))
+    for name, value in options.items():
+        if name in known:
+            check_setting(method, name, value, inspect.signature(QUERYING[method]).parameters[name].default)
 
 
 def settings(method: str) -> list[str]:

@@ -28,7 +28,7 @@ LINEAR_MAPS = frozenset(WEIGHTS)
 PIECEWISE_LINEAR = _names(
     """relu relu_ leaky_relu leaky_relu_ prelu abs neg negative __neg__
     max_pool1d max_pool2d adaptive_max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d
-    max min amax amin maximum minimum
+    max min amax amin maximum minimum sort msort topk kthvalue median quantile
     add add_ __add__ __iadd__ __radd__ sub sub_ __sub__ __isub__ rsub __rsub__ subtract sum mean nanmean cumsum
     view view_as reshape reshape_as flatten unflatten ravel squeeze unsqueeze squeeze_ unsqueeze_ permute transpose t
     swapaxes movedim moveaxis T__get__ mT__get__ expand expand_as repeat tile repeat_interleave contiguous clone
@@ -68,22 +68,29 @@ SCALINGS = _names(
 """Linear as long as one factor is constant; nothing that carries relevance may stand below the fraction bar."""
 
 ACTIVATIONS = _names(
-    """tanh tanh_ sigmoid sigmoid_ elu elu_ selu selu_ celu celu_ gelu silu mish softplus softsign logsigmoid
+    """tanh tanh_ sigmoid sigmoid_ elu elu_ selu selu_ celu celu_ gelu silu mish softplus softsign log_sigmoid
+    threshold _threshold threshold_ _threshold_
     hardtanh hardtanh_ relu6 hardswish hardsigmoid tanhshrink softshrink hardshrink clamp clamp_ clip clip_
     clamp_min clamp_min_ clamp_max clamp_max_"""
 )
-"""Relevance passes through them unchanged: the factor is output / input."""
+"""A constant factor, output / input, and what they are at 0 as a bias that absorbs its part."""
 
-LINEARISED = frozenset({"softmax"})
+LINEARISED = frozenset({"softmax", "log_softmax", "logsumexp"})
 """Replaced by their derivative where they are read: a softmax of logits l sends l_i · ∂score/∂l_i to each. For the
 expected value Σ z·p of C51 this is l_i · p_i · (z_i − Q): nothing of it depends on a number that is added to all logits
 but how it is shared out, and its sum is the covariance of l and z under p; the rest of Q is absorbed."""
+
+EXPONENTIALS = frozenset({"exp"})
+"""LINEARISED where they make probabilities of their logarithms."""
 
 CELLS = frozenset({"lstm_cell", "gru_cell", "lstm", "gru"})
 """Unfolded, see `recurrent`."""
 
 DROPOUTS = _names("dropout dropout_ dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout feature_dropout")
 """Nothing happens here: a network is explained as it acts in evaluation."""
+
+OWN = frozenset({"grad__get__", "_base__get__"})
+"""Properties that are older than the pass, and get no mark of it."""
 
 IDENTITIES = frozenset({"detach", "data__get__"})
 """They stop gradients, not relevance."""
@@ -101,6 +108,9 @@ SINGLE = frozenset({"item", "tolist", "__float__", "__int__", "__bool__"})
 
 WEIGHTED_SUMS = frozenset({"mv", "dot"})
 """Linear as long as one factor is constant, like SCALINGS followed by a sum."""
+
+PRODUCTS = _names("inner bmm einsum tensordot")
+"""WEIGHTED_SUMS where the constant factor is a vector, repeated or not."""
 
 GRADIENT_SWITCHES = frozenset({"register_hook", "retain_grad", "requires_grad_", "requires_grad__set__"})
 """Training's business; ignored."""
@@ -132,12 +142,13 @@ def in_place(name: str, arguments: dict[str, Any]) -> bool:
     """True if the function writes into its first argument or into `out=`."""
     if name.endswith("__"):
         return name == "__setitem__" or (name.startswith("__i") and name not in {"__iter__", "__int__", "__invert__"})
-    return name.endswith("_") or bool(arguments.get("inplace")) or "out" in arguments
+    return name.endswith("_") or bool(arguments.get("inplace")) or arguments.get("out") is not None
 
 
 def target_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """What a function that is `in_place` writes into."""
-    target: Tensor = kwargs.get("out", args[0] if args else next(iter(kwargs.values())))
+    out = kwargs.get("out")
+    target: Tensor = (args[0] if args else next(iter(kwargs.values()))) if out is None else out
     return target
 
 

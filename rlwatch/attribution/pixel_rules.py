@@ -119,8 +119,11 @@ def _check_inside(inputs: Tensor, low: Tensor, high: Tensor, floor: float, ceili
     if least >= floor - slack and most <= ceiling + slack:
         return
     if ((inputs < low - slack) | (inputs > high + slack)).any():
+        beyond = torch.maximum(low - inputs, inputs - high)
         raise ValueError(
-            f"the input of the first layer must lie in zB's box, between {low.amin().item():g} and "
-            f"{high.amax().item():g} as all-black and all-white observations have it, got [{least.item():g}, "
-            f"{most.item():g}]: give low= and high=, or another method, such as 'epsilon_plus'"
+            f"{(beyond > slack).float().mean().item():.1%} of the first layer's inputs lie outside of zB's box, by up "
+            f"to {beyond.max().item():.2g}: expected each between what all-black and all-white observations become "
+            f"there (from {low.amin().item():g} to {high.amax().item():g}), got [{least.item():g}, {most.item():g}]. A "
+            "network that updates statistics of its inputs while it is asked, or takes differences of frames, has no "
+            "such box: use method='epsilon_plus', or give low= and high= (to Watch: options={'low': ..., 'high': ...})"
         )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rlwatch.attribution.operations import tensors_in
 from rlwatch.attribution.outputs import q_values_of
+from rlwatch.attribution.untouched import untouched
 
 
 def untrained(network: nn.Module, seed: int) -> nn.Module:
@@ -56,15 +57,15 @@ def _from_the_output(network: nn.Module, example: Tensor) -> tuple[list[nn.Modul
     if not layers:
         raise ValueError(f"expected a network with parameters to draw anew, got none in {type(network).__name__}")
     made: dict[nn.Module, Any] = {}
-    handles = [layer.register_forward_hook(partial(_note, made)) for layer in layers]
     for parameter in network.parameters():
         parameter.requires_grad_()
-    try:
-        with torch.inference_mode(mode=False), torch.enable_grad():
+    with untouched(network), torch.inference_mode(mode=False), torch.enable_grad():
+        handles = [layer.register_forward_hook(partial(_note, made)) for layer in layers]
+        try:
             output = q_values_of(network(example))
-    finally:
-        for handle in handles:
-            handle.remove()
+        finally:
+            for handle in handles:
+                handle.remove()
     if output is None or len(made) < len(layers):
         return layers[::-1], 1
     nodes = {node: layer for layer, node in made.items()}

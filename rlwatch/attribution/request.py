@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rlwatch.attribution.box import Bound, box_of
+from rlwatch.attribution.checks import check_bounds, check_dense, check_network, check_whole
 from rlwatch.attribution.composites import COMPOSITES
 from rlwatch.attribution.gradient import GRADIENT_METHODS, gradient_x_input
 from rlwatch.attribution.lrp import RuleOf
@@ -91,6 +92,8 @@ def request(
     """
     rule_of, name = _rules(method)
     check_options(name, options)
+    check_network(network)
+    check_bounds(low, high)
     network = unwrapped(network)
     observed = _checked(network, observations, batch_size)
     box = cache(partial(box_of, network, observed, low, high))
@@ -120,13 +123,13 @@ def _rules(method: Method) -> tuple[RuleOf | None, str]:
 
 def _checked(network: Network, observations: Observations, batch_size: int) -> Tensor:
     """The observations as a tensor; an array goes to the device of the network's weights."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    check_whole("batch_size", batch_size)
     if not isinstance(observations, Tensor):
         array = np.ascontiguousarray(observations)
         weights = network.parameters() if isinstance(network, nn.Module) else iter(())
         device = next((weight.device for weight in weights), None)
         observations = torch.tensor(array, device=device)
+    check_dense(observations)
     if not observations.numel():
         raise ValueError(f"expected at least one observation, got shape {tuple(observations.shape)}")
     if observations.is_floating_point() and not all(extreme.isfinite() for extreme in observations.aminmax()):

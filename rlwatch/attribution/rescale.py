@@ -31,6 +31,8 @@ ELEMENTWISE = operations.ACTIVATIONS | {"relu", "relu_", "leaky_relu", "leaky_re
 REFUSED = (operations.LINEARISED | operations.CELLS | NORMALISATIONS.keys()) | {
     *("prelu", "max_pool1d", "adaptive_max_pool1d", "adaptive_max_pool2d"),
     *("max", "min", "amax", "amin", "maximum", "minimum"),
+    *("sort", "msort", "topk", "kthvalue", "median", "quantile"),
+    *("exp", "glu", "rrelu", "rrelu_", "instance_norm"),
 }
 
 

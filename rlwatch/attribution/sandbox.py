@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rlwatch.attribution import operations
 from rlwatch.attribution.operations import replaced, tensors_in
-from rlwatch.attribution.treatment import affine, batch_norm_factors
+from rlwatch.attribution.treatment import EVALUATED, affine, batch_norm_factors
 
 SEED = 0
 """Of the network's own random numbers (noisy layers, sampled quantiles): each checkpoint gets the same ones."""
@@ -87,8 +87,8 @@ class Sandbox:
         if name == "batch_norm":
             values = tensors_in((args, kwargs))[0]
             return affine(values, *batch_norm_factors(*args, **kwargs))
-        if name == "instance_norm":
-            args, kwargs = replaced(args, Tensor.clone), replaced(kwargs, Tensor.clone)
+        if name in EVALUATED:
+            return EVALUATED[name](func, *args, **kwargs, true_gradient=True)
         function: Callable[..., Any] = operations.VIEWS.get(name, func)
         return function(*args, **kwargs)
 
@@ -101,4 +101,10 @@ class Sandbox:
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):
+        raise NotImplementedError(
+            "a network under torch.vmap, or of sparse tensors, is not explained: call the members of an ensemble one "
+            "by one, such as torch.stack([member(x) for member in members]).mean(0)"
+        ) from None

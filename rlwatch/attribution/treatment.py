@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from rlwatch.attribution import operations
-from rlwatch.attribution.operations import in_place, name_of, tensors_in
+from rlwatch.attribution.activations import as_probability, by_a_vector, pass_through, through_gate, through_rrelu
+from rlwatch.attribution.operations import name_of, tensors_in
 from rlwatch.attribution.signals import Refusal
 
 Treatment = Callable[..., Callable[..., Any]]
@@ -26,21 +27,41 @@ def treatment(
     """
     if name in operations.LEAVING and not (true_gradient and name in operations.SINGLE):
         raise Refusal(f"Tensor.{name}, which takes numbers out of the network")
+    if name in EVALUATED:
+        return partial(EVALUATED[name], func, true_gradient=true_gradient)
     if name in operations.PIECEWISE_LINEAR | operations.LINEARISED | operations.QUESTIONS:
         return operations.VIEWS.get(name, func)
     if true_gradient:
         return partial(without_drawing, func)
+    found = _scaling(func, name, args, carriers) or _alone(func, name, args, carriers)
+    if found is None:
+        raise Refusal("a product of two signals" if name in operations.SCALINGS else name)
+    return found
+
+
+def _scaling(
+    func: Callable[..., Any], name: str, args: tuple[Any, ...], carriers: list[Tensor]
+) -> Callable[..., Any] | None:
+    """What is linear while but one of its arguments carries relevance."""
     if name.endswith("__get__"):
         return partial(without_signal, func)
-    alone = len(carriers) == 1 and bool(args) and carriers[0] is args[0]
-    sums = name in operations.LINEAR_MAPS | operations.WEIGHTED_SUMS
-    if len(carriers) == 1 and (sums or (name in operations.SCALINGS and (alone or "div" not in name))):
-        return func
-    if alone and name in operations.ACTIVATIONS:
+    if len(carriers) != 1:
+        return None
+    linear = name in operations.LINEAR_MAPS | operations.WEIGHTED_SUMS
+    linear |= name in operations.SCALINGS and ("div" not in name or (bool(args) and carriers[0] is args[0]))
+    linear |= name in operations.PRODUCTS and by_a_vector(args, carriers[0])
+    return func if linear else None
+
+
+def _alone(
+    func: Callable[..., Any], name: str, args: tuple[Any, ...], carriers: list[Tensor]
+) -> Callable[..., Any] | None:
+    """What acts on one signal, its first argument."""
+    if len(carriers) != 1 or not args or carriers[0] is not args[0]:
+        return None
+    if name in operations.ACTIVATIONS:
         return partial(pass_through, func)
-    if alone and name in NORMALISATIONS:
-        return NORMALISATIONS[name]
-    raise Refusal("a product of two signals" if name in operations.SCALINGS else name)
+    return partial(as_probability, func) if name in operations.EXPONENTIALS else TREATED.get(name)
 
 
 def through_layer_norm(
@@ -125,12 +146,35 @@ def affine(values: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return values * scale.view(shape) + shift.view(shape)
 
 
-def pass_through(function: Callable[..., Tensor], values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """An activation function as a constant factor, output / input; 0 where the input is 0."""
-    inputs = values.detach()
-    outputs = function(inputs.clone(), *args, **kwargs)
-    factor = torch.where(inputs == 0, 0, outputs / inputs)
-    return values.mul_(factor) if in_place(name_of(function), kwargs) else values * factor
+def through_instance_norm(
+    function: Callable[..., Tensor],
+    values: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,  # noqa: ARG001  (explained as in evaluation)
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *,
+    true_gradient: bool,
+) -> Tensor:
+    """Instance normalisation by its running statistics where it keeps them, else by a deviation that is a constant."""
+    if running_mean is not None:
+        return affine(values, *batch_norm_factors(values, running_mean, running_var, weight, bias, eps=eps))
+    if true_gradient:
+        return function(values, None, None, weight, bias, True, momentum, eps)
+    return through_group_norm(values, values.shape[1], weight, bias, eps)
+
+
+EVALUATED: dict[str, Callable[..., Tensor]] = {
+    "rrelu": through_rrelu,
+    "rrelu_": through_rrelu,
+    "instance_norm": through_instance_norm,
+}
+"""What acts otherwise in training."""
+
+TREATED = NORMALISATIONS | {"glu": through_gate}
 
 
 def without_drawing(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -3,94 +3,114 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from operator import is_
-from types import FunctionType, MethodType
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from rlwatch.attribution.hooks import aside, looks, tables
+from rlwatch.attribution.keeping import HOOKS, Names, is_foreign, keep, put_back
 
 DEPTH = 4
 """How many callables may lie within one another around a module."""
-
-CONTAINERS = (dict, list, set, deque)
-
-HOOKS = vars(nn.Module()).keys() - {"_parameters", "_buffers", "_modules"}
-"""What every module has, and a forward pass leaves alone."""
+MANY = 1000
+"""Values of a container in which modules are looked for."""
 
 
 @contextmanager
 def untouched(network: Callable[..., Any]) -> Iterator[None]:
-    """The attributes and buffers of the network's modules, and Python's and NumPy's generators, end as they begin.
+    """What the network holds (see `keep`), and Python's and NumPy's generators, end as they begin; no hook looks on.
 
     What is in the tensors is the business of `Sandbox`, as torch's own generators are.
     """
-    kept = [(container, container.copy()) for module in modules_of(network) for container in _containers(module)]
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (the training's own, kept as it is)
+    modules = [part for part in parts_of(network) if isinstance(part, nn.Module)]
+    check_made(modules)
+    hooked = [table for _, table in tables(modules)]
+    parts = [part for table in hooked for hook in table.values() if not looks(hook) for part in parts_of(hook)]
+    kept = keep([*hooked, *modules, *parts])
     try:
-        yield
+        with aside(modules):
+            yield
     finally:
+        put_back(kept)
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002  (the same)
-        for container, content in kept:
-            _put_back(container, content)
 
 
-def modules_of(network: Any) -> Iterator[nn.Module]:
-    """Each module that the network is, is bound to, closes over, holds, or names among its globals."""
+def check_made(modules: Iterable[nn.Module]) -> None:
+    """Raises: ValueError: a lazy module has no weights yet, and a pass would make them."""
+    for module in modules:
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+            raise ValueError(
+                f"the network's {type(module).__name__} has no weights yet: call the network once on observations "
+                "first, as the training does before it makes its optimiser"
+            )
+
+
+def parts_of(network: Any) -> Iterator[Any]:
+    """The network or hook and, nearest first, what it is bound to, closes over, holds, or names among its globals.
+
+    Modules are among them, and, of a hook, the objects, containers and names that its Python code may change.
+    """
     seen: set[int] = set()
-    waiting: list[tuple[Any, int]] = [(network, 0)]
+    waiting = deque([(network, 0)])
     while waiting:
-        value, depth = waiting.pop()
+        value, depth = waiting.popleft()
         if id(value) in seen or depth > DEPTH:
             continue
         seen.add(id(value))
-        if isinstance(value, nn.Module):
-            yield value
+        yield value
         waiting += [(inner, depth if isinstance(inner, nn.Module) else depth + 1) for inner in _within(value)]
 
 
-def _within(value: Any) -> Iterator[Any]:
+def _within(value: Any) -> Iterable[Any]:
     if isinstance(value, nn.Module):
-        yield from value.children()
-        yield from (inner for inner in vars(value).values() if callable(inner))
-    elif isinstance(value, functools.partial):
-        yield from (value.func, *value.args, *value.keywords.values())
-    elif isinstance(value, MethodType):
-        yield value.__func__
-        yield from [value.__self__] if isinstance(value.__self__, nn.Module) else _attributes(value.__self__)
-    elif isinstance(value, FunctionType):
-        names = inspect.getclosurevars(value)
-        yield from (*names.nonlocals.values(), *names.globals.values())
-    elif isinstance(value, (list, tuple, dict)):
-        yield from value.values() if isinstance(value, dict) else value
-    elif callable(value):
-        yield from _attributes(value)
+        own = [inner for name, inner in vars(value).items() if name not in HOOKS and callable(inner)]
+        return [*value.children(), *own]
+    if isinstance(value, functools.partial):
+        return value.func, *value.args, *value.keywords.values()
+    if isinstance(value, MethodType):
+        return value.__func__, value.__self__, *_attributes(value.__self__)
+    if isinstance(value, FunctionType):
+        return _named(value)
+    return _held(value)
 
 
-def _attributes(value: Any) -> Iterator[Any]:
-    return iter(() if isinstance(value, type) else getattr(value, "__dict__", {}).values())
+def _held(value: Any) -> Collection[Any]:
+    if isinstance(value, (list, tuple, dict)):
+        held = value.values() if isinstance(value, dict) else value
+        return held if len(held) <= MANY else ()
+    return _attributes(value) if callable(value) else ()
 
 
-def _containers(module: nn.Module) -> Iterator[Any]:
-    """The module's attributes, and the plain containers among them: buffers are in one."""
-    yield vars(module)
-    yield from (value for name, value in vars(module).items() if type(value) in CONTAINERS and name not in HOOKS)
+def _attributes(value: Any) -> Collection[Any]:
+    return () if isinstance(value, (type, nn.Module)) else getattr(value, "__dict__", {}).values()
 
 
-def _put_back(container: Any, content: Any) -> None:
-    """Makes the container hold what it held; nothing is done to one that still does."""
-    if isinstance(container, dict):
-        if container.keys() == content.keys() and all(map(is_, container.values(), content.values())):
-            return
-        for name in container.keys() - content.keys():
-            del container[name]
-        container.update(content)
-    elif len(container) != len(content) or not all(map(is_, container, content)):
-        container.clear()
-        (container.update if isinstance(container, set) else container.extend)(content)
+def _named(function: FunctionType) -> list[Any]:
+    """What a function closes over and, if it is no library's, the globals that it names."""
+    cells = list(function.__closure__ or ())
+    if is_foreign(function):
+        return [*cells, *_contents(cells)]
+    names = Names(function.__globals__, dict(_globals(function.__code__, function.__globals__)))
+    return [*cells, *_contents(cells), names, *names.held.values()]
+
+
+def _contents(cells: list[CellType]) -> Iterator[Any]:
+    for cell in cells:
+        with suppress(ValueError):  # nothing has been put into it
+            yield cell.cell_contents
+
+
+def _globals(code: CodeType, known: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield from ((name, known[name]) for name in code.co_names if name in known)
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _globals(inner, known)

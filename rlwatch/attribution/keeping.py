@@ -1,0 +1,234 @@
+"""What Python objects hold, kept so that it can be put back."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from inspect import ismemberdescriptor
+from operator import is_
+from types import CellType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+VALUES = 20_000
+"""Values that are looked into, nearest first; of the rest the container is kept, but not what lies in its values."""
+ROOM = 1 << 24
+"""Bytes of NumPy arrays that are kept, nearest first; an array beyond that is left to itself."""
+
+HOOKS = vars(nn.Module()).keys() - {"_parameters", "_buffers", "_modules"}
+"""What every module has; hooks, which are among it, are the business of `hooks`."""
+
+FOREIGN = sys.stdlib_module_names | {"torch", "numpy", "builtins"}
+"""Libraries whose objects are no plain ones."""
+PLAIN = (SimpleNamespace, argparse.Namespace)
+"""Their objects that are."""
+LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event)
+"""Who holds one of these is shared with another thread, and left to it."""
+MISSING = object()
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names of a function's globals, and what they stand for."""
+
+    globals: dict[str, Any]
+    held: dict[str, Any]
+
+
+Kept = tuple[Callable[[Any, Any], None], Any, Any]
+"""How a value is put back, the value, and what it held."""
+
+
+def keep(roots: Iterable[Any]) -> list[Kept]:
+    """What the modules, plain objects, containers, arrays and generators among `roots` and within them hold now.
+
+    Tensors, which are the business of `Sandbox`, and the objects of other libraries are left out.
+    """
+    waiting, seen, left, room = deque(roots), set[int](), VALUES, ROOM
+    found: list[Kept] = []
+    while waiting:
+        value = waiting.popleft()
+        keeper = _keeper(type(value))  # type: ignore[arg-type]
+        if keeper is None or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if keeper is _array:
+            if value.nbytes > room:
+                continue
+            room -= value.nbytes
+        held, within = keeper(value)
+        found += held
+        if len(within) <= left:
+            left -= len(within)
+            waiting.extend(within)
+    return found
+
+
+def put_back(kept: Iterable[Kept]) -> None:
+    """Has everything hold what it held; nothing is done to what still does."""
+    for put, value, content in kept:
+        put(value, content)
+
+
+Keeper = Callable[[Any], tuple[list[Kept], Collection[Any]]]
+
+
+@lru_cache(maxsize=4096)
+def _keeper(kind: type) -> Keeper | None:
+    """How values of a type are kept; None where nothing of them is."""
+    for base, keeper in KEEPERS.items():
+        if issubclass(kind, base):
+            return keeper
+    left = (is_foreign(kind) and not issubclass(kind, PLAIN)) or issubclass(kind, (type, Tensor, BaseException))
+    return None if left else _object
+
+
+def is_foreign(value: Any) -> bool:
+    """Whether a type or function is one of Python's, NumPy's or torch's."""
+    return (value.__module__ or "").partition(".")[0] in FOREIGN
+
+
+def _module(value: nn.Module) -> tuple[list[Kept], Collection[Any]]:
+    attributes = vars(value)
+    held: list[Kept] = [(_put_dict, attributes, attributes.copy())]
+    return held, [one for name, one in attributes.items() if name not in HOOKS]
+
+
+def _object(value: Any) -> tuple[list[Kept], Collection[Any]]:
+    attributes: dict[str, Any] = getattr(value, "__dict__", {})
+    slots = {name: getattr(value, name, MISSING) for name in _slots(type(value))}  # type: ignore[arg-type]
+    within = [*attributes.values(), *slots.values()]
+    if any(isinstance(one, LOCKS) for one in within):
+        return [], ()
+    return [(_put_dict, attributes, attributes.copy()), (_put_slots, value, slots)], within
+
+
+@lru_cache(maxsize=4096)
+def _slots(kind: type) -> tuple[str, ...]:
+    members = (name for one in kind.__mro__ for name, member in vars(one).items() if ismemberdescriptor(member))
+    return tuple(dict.fromkeys(members))
+
+
+def _dict(value: dict[Any, Any]) -> tuple[list[Kept], Collection[Any]]:
+    return [(_put_dict, value, dict(value))], value.values()
+
+
+def _sequence(value: Any) -> tuple[list[Kept], Collection[Any]]:
+    return [(_put_sequence, value, tuple(value))], value
+
+
+def _set(value: set[Any]) -> tuple[list[Kept], Collection[Any]]:
+    return [(_put_set, value, frozenset(value))], value
+
+
+def _tuple(value: tuple[Any, ...]) -> tuple[list[Kept], Collection[Any]]:
+    return [], value
+
+
+def _array(value: npt.NDArray[np.generic]) -> tuple[list[Kept], Collection[Any]]:
+    content = value.copy()
+    within = list(content.flat) if value.dtype.hasobject else ()
+    return [(_put_array, value, content)] if value.flags.writeable else [], within
+
+
+def _generator(value: np.random.Generator) -> tuple[list[Kept], Collection[Any]]:
+    return [(_put_bits, value.bit_generator, value.bit_generator.state)], ()
+
+
+def _old_generator(value: np.random.RandomState) -> tuple[list[Kept], Collection[Any]]:
+    return [(np.random.RandomState.set_state, value, value.get_state())], ()
+
+
+def _python_generator(value: random.Random) -> tuple[list[Kept], Collection[Any]]:
+    return [(random.Random.setstate, value, value.getstate())], vars(value).values()
+
+
+def _cell(value: CellType) -> tuple[list[Kept], Collection[Any]]:
+    try:
+        content = value.cell_contents
+    except ValueError:  # nothing has been put into it
+        return [], ()
+    return [(_put_cell, value, content)], (content,)
+
+
+def _names(value: Names) -> tuple[list[Kept], Collection[Any]]:
+    return [(_put_names, value.globals, value.held)], ()
+
+
+KEEPERS: dict[type, Keeper] = {
+    nn.Module: _module,
+    dict: _dict,
+    list: _sequence,
+    deque: _sequence,
+    set: _set,
+    tuple: _tuple,
+    np.ndarray: _array,
+    np.random.Generator: _generator,
+    np.random.RandomState: _old_generator,
+    random.SystemRandom: lambda _: ([], ()),
+    random.Random: _python_generator,
+    CellType: _cell,
+    Names: _names,
+}
+
+
+def _put_dict(value: dict[Any, Any], content: dict[Any, Any]) -> None:
+    if len(value) == len(content) and all(map(is_, value, content)) and all(map(is_, value.values(), content.values())):
+        return
+    for name in [name for name in value if name not in content]:
+        del value[name]
+    in_order = all(map(is_, value, content)) and len(value) == len(content)
+    for name, one in content.items():
+        if not in_order:
+            value.pop(name, None)
+        value[name] = one
+
+
+def _put_slots(value: Any, content: dict[str, Any]) -> None:
+    for name, one in content.items():
+        if getattr(value, name, MISSING) is not one:
+            if one is MISSING:
+                object.__delattr__(value, name)
+            else:
+                object.__setattr__(value, name, one)
+
+
+def _put_sequence(value: Any, content: tuple[Any, ...]) -> None:
+    if len(value) != len(content) or not all(map(is_, value, content)):
+        value.clear()
+        value.extend(content)
+
+
+def _put_set(value: set[Any], content: frozenset[Any]) -> None:
+    if value != content:
+        value.clear()
+        value.update(content)
+
+
+def _put_array(value: npt.NDArray[np.generic], content: npt.NDArray[np.generic]) -> None:
+    same = all(map(is_, value.flat, content.flat)) if value.dtype.hasobject else np.array_equal(value, content)
+    if not same:
+        value[...] = content
+
+
+def _put_bits(value: np.random.BitGenerator, state: Any) -> None:
+    value.state = state
+
+
+def _put_cell(value: CellType, content: Any) -> None:
+    value.cell_contents = content
+
+
+def _put_names(value: dict[str, Any], held: dict[str, Any]) -> None:
+    for name, one in held.items():
+        if value.get(name, MISSING) is not one:
+            value[name] = one
