@@ -1,5 +1,6 @@
 """What goes wrong on purpose: the training ends as without the monitor, and the log says what happened."""
 
+import ctypes
 import gc
 import logging
 import os
@@ -203,6 +204,7 @@ def test_a_thousand_monitors_leave_no_memory_no_hook_and_no_open_file(tmp_path, 
 
     def held():
         gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what the allocator keeps for the next time is not held
         used = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
         return used, sum(1 for _ in Path("/proc/self/fd").iterdir())
 
@@ -212,6 +214,6 @@ def test_a_thousand_monitors_leave_no_memory_no_hook_and_no_open_file(tmp_path, 
     for number in range(1000):
         cycle(number)
     after = held()
-    assert after[0] - before[0] < 20 << 20
+    assert after[0] - before[0] < 10 << 20
     assert after[1] == before[1]
     assert not optimizer._optimizer_step_post_hooks
