@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from rlwatch.asking import device_of, numbers
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.explain import Explanation, explain_actions, explain_targets
 from rlwatch.attribution.inputs import Observe
@@ -27,7 +28,7 @@ from rlwatch.measures.relevance import (
     traced,
 )
 from rlwatch.report import Report
-from rlwatch.trust import Sample, device_of, numbers, sample, trust, validity
+from rlwatch.trust import Sample, sample, trust, validity
 
 Network = Callable[[Tensor], Any]
 Part = tuple[Mapping[str, Explanation], float]

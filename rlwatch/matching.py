@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rlwatch.asking import device_of
 from rlwatch.atari import screen
 from rlwatch.atari.probe import Probe
 from rlwatch.atari.screen import Size
 from rlwatch.attribution.inputs import Observe, fit
 from rlwatch.attribution.lrp import Interception
-from rlwatch.trust import device_of
 
 DEPTHS = (4, 1, 2, 8)
 """How many stacked pictures are tried of a network that does not say what its first convolution reads."""

@@ -9,6 +9,8 @@ from torch import nn
 
 from rlwatch import Probe, Watch
 from rlwatch.measures.relevance import beside_objects, drift, pixels, traced
+from rlwatch.tensorboard.plugin.still import write_report
+from tests.fixtures.browser import wait
 from tests.fixtures.saved import small_probe
 
 
@@ -50,6 +52,16 @@ def test_a_clever_hans_that_reads_a_place_without_a_name_is_told(tmp_path, probe
     assert "belongs to no object, around line 5" in report.notes[0]
     assert report.notes[0] in report.markdown()
     assert "rlwatch/map/greedy/unnamed" in report.scalars()
+
+
+def test_the_tab_says_it_in_its_first_sentence(tmp_path, probe, browser):
+    reported(Small(slice(46, 58), slice(34, 46)), probe, tmp_path / "log")
+    out = tmp_path / "report.html"
+    write_report(tmp_path / "log", out)
+    browser.get(out.as_uri())
+    told = wait(lambda: [one.text for one in browser.find_elements("css selector", ".headline") if "step" in one.text])
+    assert "the value rests on a place that belongs to no object: " in told[0]
+    assert "around line 5" in told[0]
 
 
 def test_a_network_that_looks_everywhere_has_no_such_note(tmp_path, probe):

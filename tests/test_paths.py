@@ -8,21 +8,13 @@ from torch.nn import functional
 
 from rlwatch.attribution.paths import integrated_gradients, simple_taylor, smoothgrad
 from tests.fixtures import captum_maps
+from tests.fixtures.perturbed import gradient_of
 
 NETWORK, SEEN, BEHIND = captum_maps.network(), captum_maps.observations(), captum_maps.background()
 MAPS = np.load(captum_maps.FILE)
 FLOAT32 = 1e-9  # captum keeps its places and shares in single precision
 CHOSEN = functional.one_hot(captum_maps.ACTIONS, 3).double()
 METHODS = [simple_taylor, smoothgrad, integrated_gradients]
-
-
-def gradient_of(network):
-    def gradient(observations, weights):
-        leaf = observations.detach().requires_grad_()
-        with torch.enable_grad():
-            return torch.autograd.grad((network(leaf) * weights).sum(), leaf)[0]
-
-    return gradient
 
 
 def score(observations, weights=CHOSEN, network=NETWORK):

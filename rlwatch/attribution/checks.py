@@ -11,9 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-FROM_ZERO = {("smoothgrad", "sigma"), *(("meaningful_perturbation", name) for name in ("jitter", "area", "roughness"))}
+FROM_ZERO = {
+    ("lime", "ridge"),
+    ("meaningful_perturbation", "area"),
+    ("meaningful_perturbation", "jitter"),
+    ("meaningful_perturbation", "roughness"),
+    ("smoothgrad", "sigma"),
+}
 """Settings, by method, that may be 0; others start at 1, or above 0 where they are no whole numbers."""
-FROM_ZERO |= {("lime", "ridge")}
 
 
 def check_network(network: object) -> None:

@@ -20,16 +20,16 @@ from torch.utils.hooks import RemovableHandle
 
 from rlwatch.attribution import operations, recurrent
 from rlwatch.attribution.layers import Layer
-from rlwatch.attribution.operations import in_place, name_of, replaced, target_of, tensors_in
+from rlwatch.attribution.operations import in_place, name_of, replaced, target_of, tensors_in, written_by
 from rlwatch.attribution.pixels import Pixels
 from rlwatch.attribution.propagation import Progress, Propagate, Rectify, descends
-from rlwatch.attribution.rules import Rule, Zero
+from rlwatch.attribution.rules import Rule, Zero, checked
 from rlwatch.attribution.sandbox import Sandbox
 from rlwatch.attribution.shapes import check_shape
 from rlwatch.attribution.signals import (
     BoxOf,
     Call,
-    Mark,
+    Marks,
     Refusal,
     Role,
     channel_bias,
@@ -50,8 +50,8 @@ class Interception(TorchFunctionMode):
 
     `rule_of=None` takes the true gradient everywhere; `stop=True` ends the pass at the pixels, with PixelsReached;
     `instead` is what the network gets for the pixels; `valued=True` has the first layer multiply what it returns by
-    its inputs, so that relevance itself arrives at the pixels; `keep=True` keeps in `computed` each table that was
-    computed on the way. `treat` says what is run for an operation that is no linear map.
+    its inputs, so that relevance itself arrives at the pixels; `keep=True` keeps each table that was computed on the
+    way in `marks.computed`. `treat` says what is run for an operation that is no linear map.
     """
 
     def __init__(
@@ -67,16 +67,15 @@ class Interception(TorchFunctionMode):
         treat: Treatment = treatment,
     ) -> None:
         super().__init__()
-        self.computed: list[Tensor] = []
+        self.marks = Marks(keep=keep)
         self.progress = Progress()
         self.observations = observations
         self.pixels = Pixels(observations, observations, instead, stop)
         self._rule_of, self._box = rule_of, box
-        self._keep, self._valued, self._treat = keep, valued, treat
+        self._valued, self._treat = valued, treat
         self._sandbox = Sandbox(observations)
-        self._token = object()
         self._layers = 0
-        self._mark([observations], Role.OBSERVED)
+        self.marks.put([observations], Role.OBSERVED)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -120,17 +119,12 @@ class Interception(TorchFunctionMode):
         with untouched(network), self:
             return network(self.observations)
 
-    def mark(self, tensor: Tensor) -> Mark | None:
-        """What this pass knows about `tensor`; None for one that is older."""
-        mark = getattr(tensor, "_rlwatch", None)
-        return mark if mark is not None and mark.token is self._token else None
-
     def _meet(self, tensor: Tensor) -> None:
         """Notes a tensor that is read.
 
         Raises: NotImplementedError: code that torch does not show has made it of what carries relevance.
         """
-        mark = self.mark(tensor)
+        mark = self.marks.of(tensor)
         if mark is None:
             self._sandbox.meet(tensor)
         if tensor.grad_fn is not (mark and mark.node) and descends(tensor, self.progress):
@@ -139,7 +133,7 @@ class Interception(TorchFunctionMode):
 
     def role(self, tensor: Tensor) -> Role:
         """The role of `tensor`; what the pass has not made is plain."""
-        mark = self.mark(self._sandbox.current(tensor))
+        mark = self.marks.of(self._sandbox.current(tensor))
         return Role.PLAIN if mark is None else mark.role
 
     def finish(self, q_values: Tensor) -> None:
@@ -148,7 +142,7 @@ class Interception(TorchFunctionMode):
         Raises: ValueError: they do not follow from the pixels.
         """
         self._meet(q_values)
-        mark = self.mark(q_values)
+        mark = self.marks.of(q_values)
         if mark is None or mark.role is not Role.CARRYING or not q_values.requires_grad:
             raise ValueError(
                 "the Q-values do not follow from the observations by operations that could be seen: pass the callable "
@@ -156,25 +150,18 @@ class Interception(TorchFunctionMode):
             )
         self._consume([q_values], "return")
 
-    def _mark(self, results: Any, role: Role, **facts: Any) -> None:
-        for tensor in tensors_in(results):
-            mark = Mark(self._token, role, tensor.grad_fn, **facts)
-            tensor._rlwatch = mark  # type: ignore[attr-defined]  # noqa: SLF001
-            if self._keep and role is Role.CARRYING and tensor.ndim == 2:  # noqa: PLR2004  (probe, action)
-                self.computed.append(tensor)
-
     def _aside(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], role: Role
     ) -> Any:
         """An operation that carries no relevance."""
         if role is Role.OBSERVED and name in operations.UNKNOWN_LAYERS:
             raise Refusal(f"{name}, which is the first layer: rlwatch explains the input of a conv2d or linear layer")
-        if name.endswith("__set__") and self.mark(args[0]) is None:
+        if name.endswith("__set__") and self.marks.of(args[0]) is None:
             return self._sandbox.assign(name)
         if in_place(name, kwargs):
             target = target_of(args, kwargs)
-            born = self.mark(target) is not None
-            self._mark(self._sandbox.write(func, target, args, kwargs, born=born), role)
+            born = self.marks.of(target) is not None
+            self.marks.put(self._sandbox.write(func, target, args, kwargs, born=born), role)
             return target
         result = self._sandbox.run(func, name, args, kwargs)
         if name in operations.OWN:
@@ -183,7 +170,7 @@ class Interception(TorchFunctionMode):
         facts: dict[str, Any] = {}
         if name == "pad" and role is Role.OBSERVED:
             facts = {"unpadded": args[0], "padding": lambda values: func(values, *args[1:], **kwargs)}
-        self._mark([tensor for tensor in tensors_in(result) if id(tensor) not in given], role, **facts)
+        self.marks.put([tensor for tensor in tensors_in(result) if id(tensor) not in given], role, **facts)
         return result
 
     def _linear_map(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -191,7 +178,7 @@ class Interception(TorchFunctionMode):
         linear_map, inputs, weight, bias, padding = operations.linear_call(name, args, kwargs)
         check_shape(linear_map, inputs, weight, self._layers)
         if self.role(inputs) is not Role.CARRYING and self.pixels.of(inputs) is None:
-            self._mark(self.pixels.reach(inputs, weight, self.mark(inputs)), Role.CARRYING)
+            self.marks.put(self.pixels.reach(inputs, weight, self.marks.of(inputs)), Role.CARRYING)
         self._consume([inputs], name)
         stand_in = self.pixels.of(inputs)
         with full_precision(inputs.device.type), torch.no_grad():
@@ -202,7 +189,7 @@ class Interception(TorchFunctionMode):
         self._layers += 1
         if stand_in and self._box:
             layer.box = partial(padded_box, self._box, lambda corner: padded(stand_in.padding(corner), padding))
-        rule = self._rule(layer)
+        rule = checked(Zero() if self._rule_of is None else self._rule_of(layer), layer)
         if stand_in:
             layer.valued = self._valued and not rule.pixels
             inputs = stand_in.ruled if rule.pixels or layer.valued else stand_in.direct
@@ -210,27 +197,13 @@ class Interception(TorchFunctionMode):
             source = padded(inputs, padding)
         return self._outputs(layer, rule, source)
 
-    def _rule(self, layer: Layer) -> Rule:
-        rule: Rule = Zero() if self._rule_of is None else self._rule_of(layer)
-        if not callable(rule) or not hasattr(rule, "pixels"):
-            raise TypeError(
-                f"expected of the composite a rule for layer {layer.index} ({layer.kind}), got {rule!r}: return one "
-                "for every layer, such as Epsilon()"
-            )
-        if rule.pixels and not layer.first:
-            raise ValueError(
-                f"{type(rule).__name__} gives relevance to inputs of 0 and is for the layer that sees the pixels, "
-                f"got it for layer {layer.index}: give this layer another rule"
-            )
-        return rule
-
     def _outputs(self, layer: Layer, rule: Rule, source: Tensor) -> Tensor:
         handed = [layer.outputs]
         layer.versions = layer.inputs._version, 0  # noqa: SLF001  (how autograd knows them, too)
         layer.replace_outputs(layer.outputs.detach())
         with recorded():
             outputs: Tensor = Propagate.apply(source, handed, layer, rule, self.progress)  # type: ignore[no-untyped-call]
-        self._mark(outputs, Role.CARRYING, call=Call(layer, rule, source))
+        self.marks.put(outputs, Role.CARRYING, call=Call(layer, rule, source))
         return outputs
 
     def _current(self, tensor: Tensor, target: Tensor | None) -> Tensor:
@@ -250,7 +223,7 @@ class Interception(TorchFunctionMode):
         writes = in_place(name, kwargs)
         target = target_of(args, kwargs) if writes else None
         if target is not None:
-            self._sandbox.prepare(target, name, born=self.mark(target) is not None)
+            self._sandbox.prepare(target, name, born=self.marks.of(target) is not None)
         current = partial(self._current, target=target)
         args, kwargs = replaced(args, current), replaced(kwargs, current)
         carriers = [tensor for tensor in tensors_in((args, kwargs)) if self.role(tensor) is Role.CARRYING]
@@ -266,9 +239,9 @@ class Interception(TorchFunctionMode):
             return result
         if name not in operations.QUESTIONS:
             self._consume(carriers, name)
-        changed = _written(args, kwargs) if writes else []
+        changed = written_by(args, kwargs) if writes else []
         for tensor in [*tensors_in(result), *changed]:
-            self._mark(tensor, Role.CARRYING if tensor.requires_grad else Role.PLAIN)
+            self.marks.put(tensor, Role.CARRYING if tensor.requires_grad else Role.PLAIN)
         return result
 
     def _layered(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], carriers: list[Tensor]) -> Any:
@@ -279,9 +252,9 @@ class Interception(TorchFunctionMode):
             self._consume(carriers, name)
             with recorded():
                 outputs = recurrent.unfolded(name, self._inner_layer, *args, **kwargs)
-            self._mark(outputs, Role.CARRYING)
+            self.marks.put(outputs, Role.CARRYING)
             return outputs
-        if name == "relu" and self._treat is treatment and (call := self._call(carriers[0])) is not None:
+        if name == "relu" and self._treat is treatment and (call := self.marks.call(carriers[0])) is not None:
             return self._rectified(carriers[0], call.layer)
         if name in operations.ADDITIONS and len(carriers) == 1 and len(args) > 1 and not kwargs:
             return self._with_bias(carriers[0], args[1] if args[0] is carriers[0] else args[0])
@@ -292,7 +265,7 @@ class Interception(TorchFunctionMode):
         weight, bias = constant(weight), None if bias is None else constant(bias)
         if not inputs.requires_grad:
             return functional.linear(inputs, weight, bias)
-        self._mark(inputs, Role.CARRYING)
+        self.marks.put(inputs, Role.CARRYING)
         return self._linear_map("linear", (inputs, weight, bias), {})
 
     def _rectified(self, values: Tensor, layer: Layer) -> Tensor:
@@ -302,12 +275,12 @@ class Interception(TorchFunctionMode):
             outputs: Tensor = Rectify.apply(values, layer)  # type: ignore[no-untyped-call]
         if layer.rectified:
             layer.replace_outputs(outputs.detach())
-        self._mark(outputs, Role.CARRYING)
+        self.marks.put(outputs, Role.CARRYING)
         return outputs
 
     def _consume(self, carriers: list[Tensor], name: str) -> None:
         """Notes what reads the outputs of layers."""
-        for tensor, call in ((tensor, self._call(tensor)) for tensor in carriers):
+        for tensor, call in ((tensor, self.marks.call(tensor)) for tensor in carriers):
             if call is None:
                 continue
             relu = name.rstrip("_") == "relu" and self._treat is treatment
@@ -317,17 +290,14 @@ class Interception(TorchFunctionMode):
             if relu:  # in place too it leaves outputs as they are where relevance is not 0
                 call.layer.versions = call.layer.versions[0], tensor._version  # noqa: SLF001
 
-    def _call(self, tensor: Tensor) -> Call | None:
-        return getattr(self.mark(tensor), "call", None)
-
     def _batch_norm(self, values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Batch normalisation in evaluation; right behind a layer it becomes part of that layer's weights."""
         scale, shift = batch_norm_factors(values, *args, **kwargs)
-        call = self._call(values)
+        call = self.marks.call(values)
         if self._rule_of is None or call is None or values.ndim not in {2, 4}:
             with recorded():
                 outputs = affine(values, scale, shift)
-            self._mark(outputs, Role.CARRYING)
+            self.marks.put(outputs, Role.CARRYING)
             return outputs
         weight, bias = call.layer.weight, call.layer.bias
         folded = weight * scale.view(-1, *[1] * (weight.ndim - 1))
@@ -336,7 +306,7 @@ class Interception(TorchFunctionMode):
 
     def _with_bias(self, values: Tensor, constant: Any) -> Tensor | None:
         """The sum of a layer's outputs and a bias, as one layer; None for any other sum."""
-        call = self._call(values)
+        call = self.marks.call(values)
         bias = None if call is None or not isinstance(constant, Tensor) else channel_bias(call.layer, constant)
         if call is None or bias is None:
             return None
@@ -347,9 +317,3 @@ class Interception(TorchFunctionMode):
         """The call with other weights, bias and outputs."""
         layer = replace(call.layer, weight=weight, bias=bias, outputs=outputs, consumers=set(), made={})
         return self._outputs(layer, call.rule, call.source)
-
-
-def _written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-    """What an in-place operation has written to: its target, and what that is a view of."""
-    target = target_of(args, kwargs)
-    return [target] if target._base is None else [target, target._base]  # noqa: SLF001  (how autograd knows it, too)

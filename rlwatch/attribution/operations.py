@@ -152,6 +152,12 @@ def target_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     return target
 
 
+def written_by(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """What a function that is `in_place` has written to: its target, and what that is a view of."""
+    target = target_of(args, kwargs)
+    return [target] if target._base is None else [target, target._base]  # noqa: SLF001  (how autograd knows it, too)
+
+
 def tensors_in(values: Any) -> list[Tensor]:
     """Every tensor in nested tuples, lists and dicts."""
     if isinstance(values, Tensor):

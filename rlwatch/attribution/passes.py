@@ -13,7 +13,7 @@ from torch import Tensor
 from rlwatch.attribution.gradient import GradientMethod, gradient_x_input
 from rlwatch.attribution.lrp import Interception, RuleOf
 from rlwatch.attribution.memory import empty
-from rlwatch.attribution.outputs import q_values_of
+from rlwatch.attribution.q_values import q_values_of
 from rlwatch.attribution.signals import BoxOf, Refusal
 from rlwatch.attribution.targets import Target
 from rlwatch.attribution.treatment import Treatment, treatment
@@ -35,7 +35,7 @@ class Pass:
     def table(self, target: Target) -> Float[Tensor, "probe column"]:
         """What `target` makes its score of, able to carry relevance."""
         with torch.enable_grad():
-            return target.table(self.q_values, self.interception.computed)
+            return target.table(self.q_values, self.interception.marks.computed)
 
     def score(self, target: Target) -> Float[Tensor, " probe"]:
         """The score of `target`, able to carry relevance."""

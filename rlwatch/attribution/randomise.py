@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rlwatch.attribution.operations import tensors_in
-from rlwatch.attribution.outputs import q_values_of
+from rlwatch.attribution.q_values import q_values_of
 from rlwatch.attribution.untouched import untouched
 
 

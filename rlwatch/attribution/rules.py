@@ -37,6 +37,24 @@ class Rule(Protocol):
         ...
 
 
+def checked(rule: Rule, layer: Layer) -> Rule:
+    """The rule that a composite gives a layer.
+
+    Raises: TypeError: it is none. ValueError: it is for the layer that sees the pixels, and this is another.
+    """
+    if not callable(rule) or not hasattr(rule, "pixels"):
+        raise TypeError(
+            f"expected of the composite a rule for layer {layer.index} ({layer.kind}), got {rule!r}: return one for "
+            "every layer, such as Epsilon()"
+        )
+    if rule.pixels and not layer.first:
+        raise ValueError(
+            f"{type(rule).__name__} gives relevance to inputs of 0 and is for the layer that sees the pixels, got it "
+            f"for layer {layer.index}: give this layer another rule"
+        )
+    return rule
+
+
 @dataclass(frozen=True)
 class Zero:
     """LRP-0: in proportion to input × weight; equals gradient × input in a ReLU network.

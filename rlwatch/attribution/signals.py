@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlwatch.attribution.layers import Box, Layer
+from rlwatch.attribution.operations import tensors_in
 from rlwatch.attribution.rules import Rule
 
 BoxOf = Callable[[], Box | None]
@@ -47,6 +48,31 @@ class Mark:
     call: Call | None = None
     unpadded: Tensor | None = None
     padding: Callable[[Tensor], Tensor] | None = None
+
+
+class Marks:
+    """The marks of one pass, each on its tensor; `keep`: each table that carries relevance stays in `computed`."""
+
+    def __init__(self, *, keep: bool) -> None:
+        self.computed: list[Tensor] = []
+        self._keep, self._token = keep, object()
+
+    def of(self, tensor: Tensor) -> Mark | None:
+        """What this pass knows about `tensor`; None for one that is older."""
+        mark = getattr(tensor, "_rlwatch", None)
+        return mark if mark is not None and mark.token is self._token else None
+
+    def call(self, tensor: Tensor) -> Call | None:
+        """The call that `tensor` is the outputs of."""
+        return getattr(self.of(tensor), "call", None)
+
+    def put(self, results: Any, role: Role, **facts: Any) -> None:
+        """Marks every tensor in `results`."""
+        for tensor in tensors_in(results):
+            mark = Mark(self._token, role, tensor.grad_fn, **facts)
+            tensor._rlwatch = mark  # type: ignore[attr-defined]  # noqa: SLF001
+            if self._keep and role is Role.CARRYING and tensor.ndim == 2:  # noqa: PLR2004  (probe, action)
+                self.computed.append(tensor)
 
 
 def padded(values: Tensor, padding: list[int]) -> Tensor:

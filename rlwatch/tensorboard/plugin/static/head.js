@@ -1,6 +1,16 @@
 // The head of the page: which run, target and checkpoint, and in one sentence what is to be seen there.
 import { brief, button, el, fill, isNumber, offer, segmented, swatch, whole } from "./dom.js";
-import { checkpointAt, coloursOf, indexAt, isLookedAt, objectsAt, sideOf, targetsOf, wordsOf } from "./model.js";
+import {
+  checkpointAt,
+  coloursOf,
+  indexAt,
+  isLookedAt,
+  measuredAt,
+  objectsAt,
+  sideOf,
+  targetsOf,
+  wordsOf,
+} from "./model.js";
 import { leftOut } from "./source.js";
 
 export function head(app, sharing) {
@@ -131,13 +141,23 @@ function untrainedOrChance(checkpoint, target) {
   return checkpoint.untrained?.[target] ? "an untrained network" : "chance";
 }
 
+// From this part on a place without a name is told, as it is in the notes.
+const MUCH = 1 / 3;
+
+function onNoObject(checkpoint, target) {
+  const { gini, spot } = measuredAt(checkpoint, target);
+  if (!isNumber(gini)) return "nothing at all: no map holds positive relevance.";
+  if (spot?.share > MUCH)
+    return `a place that belongs to no object: ${Math.round(100 * spot.share)} % of it around line ${Math.round(spot.y)}, column ${Math.round(spot.x)}.`;
+  return `nothing in particular: no object stands clearly above ${untrainedOrChance(checkpoint, target)}.`;
+}
+
 function restsOn(checkpoint, target, colours) {
   const objects = objectsAt(checkpoint, target);
   const looked = Object.keys(objects).filter((name) => isLookedAt(checkpoint, target, name));
   looked.sort((one, other) => objects[other].lift - objects[one].lift);
   if (!Object.keys(objects).length) return ["places without a name: no objects are known in this game."];
-  if (!looked.length)
-    return [`nothing in particular: no object stands clearly above ${untrainedOrChance(checkpoint, target)}.`];
+  if (!looked.length) return [onNoObject(checkpoint, target)];
   const parts = looked
     .slice(0, 4)
     .map((name) => el("b", {}, swatch(colours[name]), `${name} ${brief(objects[name].lift)}×`));
