@@ -37,12 +37,12 @@ class Rule(Protocol):
         ...
 
 
-def checked(rule: Rule, layer: Layer) -> Rule:
-    """The rule that a composite gives a layer.
+def checked(rule: object, layer: Layer) -> Rule:
+    """The rule that a composite, which may be a user's, gives a layer.
 
     Raises: TypeError: it is none. ValueError: it is for the layer that sees the pixels, and this is another.
     """
-    if not callable(rule) or not hasattr(rule, "pixels"):
+    if not isinstance(rule, Rule):
         raise TypeError(
             f"expected of the composite a rule for layer {layer.index} ({layer.kind}), got {rule!r}: return one for "
             "every layer, such as Epsilon()"
