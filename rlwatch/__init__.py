@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlwatch.atari.probe import Probe
-    from rlwatch.attribution.composites import Composite
     from rlwatch.attribution.explain import Explanation, explain, explain_actions
+    from rlwatch.attribution.lrp.composites import Composite
     from rlwatch.report import Report
     from rlwatch.watch import Watch
 
 __all__ = ["Composite", "Explanation", "Probe", "Report", "Watch", "explain", "explain_actions"]
 
 _HOMES = {
-    "Composite": "rlwatch.attribution.composites",
+    "Composite": "rlwatch.attribution.lrp.composites",
     "Explanation": "rlwatch.attribution.explain",
     "Probe": "rlwatch.atari.probe",
     "Report": "rlwatch.report",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rlwatch.attribution.explain import explain_targets
 from rlwatch.attribution.inputs import Observe
-from rlwatch.attribution.lrp import Interception
+from rlwatch.attribution.lrp.interception import Interception
 from rlwatch.attribution.q_values import q_values_of
 from rlwatch.measures.flipping import Ask
 

@@ -14,7 +14,7 @@ from rlwatch.atari import screen
 from rlwatch.atari.probe import Probe
 from rlwatch.atari.screen import Size
 from rlwatch.attribution.inputs import Observe, fit
-from rlwatch.attribution.lrp import Interception
+from rlwatch.attribution.lrp.interception import Interception
 
 DEPTHS = (4, 1, 2, 8)
 """How many stacked pictures are tried of a network that does not say what its first convolution reads."""

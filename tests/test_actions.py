@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from rlwatch.attribution import METHODS, convolution, explain, explain_actions, explain_targets
+from rlwatch.attribution import METHODS, explain, explain_actions, explain_targets
 from rlwatch.attribution.methods import QUERYING
+from rlwatch.attribution.operations import convolution
 from tests.fixtures.networks import ACTIONS, SIDE, STACK, Dueling, Nature, build, close, observations
 
 ONCE = [method for method in METHODS if method not in QUERYING]

@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from rlwatch.attribution import targets
-from rlwatch.attribution.copies import action_weights, ask_copies, blurred, reference
+from rlwatch.attribution.families.copies import action_weights, ask_copies, blurred, reference
 from tests.fixtures.perturbed import BEHIND, SEEN, ask
 
 

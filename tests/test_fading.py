@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from rlwatch.attribution.copies import blurred
-from rlwatch.attribution.fading import meaningful_perturbation
+from rlwatch.attribution.families.copies import blurred
+from rlwatch.attribution.families.fading import meaningful_perturbation
 from tests.fixtures.perturbed import CHOSEN, NETWORK, SEEN, ask, gradient_of, planted
 
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from rlwatch.attribution import explain, keeping
-from rlwatch.attribution.keeping import keep, put_back
+from rlwatch.attribution import explain
+from rlwatch.attribution.sandbox import keeping
+from rlwatch.attribution.sandbox.keeping import keep, put_back
 from tests.fixtures.networks import ACTIONS, convolutions, observations
 
 

@@ -15,14 +15,12 @@ from rlwatch.attribution import (
     Epsilon,
     Gamma,
     WSquare,
-    convolution,
     explain,
     explain_targets,
-    layers,
-    memory,
 )
-from rlwatch.attribution.convolution import Convolution
-from rlwatch.attribution.layers import Dense
+from rlwatch.attribution.operations import convolution, layers, memory
+from rlwatch.attribution.operations.convolution import Convolution
+from rlwatch.attribution.operations.layers import Dense
 from tests.fixtures import zennit_maps
 
 SHAPES = {  # side, kernel, stride, padding

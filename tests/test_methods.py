@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from rlwatch.attribution import METHODS, explain, explain_targets
+from rlwatch.attribution.families.superpixels import grid
 from rlwatch.attribution.methods import CONSERVING, PERTURBING, QUERYING, SLOPING, settings
-from rlwatch.attribution.superpixels import grid
 from tests.fixtures.networks import ACTIONS, STACK, Nature, SamePadding, build, observations
 
 QUICK = {

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from rlwatch.attribution.paths import integrated_gradients, simple_taylor, smoothgrad
+from rlwatch.attribution.families.paths import integrated_gradients, simple_taylor, smoothgrad
 from tests.fixtures import captum_maps
 from tests.fixtures.perturbed import gradient_of
 

@@ -11,9 +11,9 @@ from scipy.stats import entropy
 from torch import nn
 
 from rlwatch.attribution import targets
-from rlwatch.attribution.copies import action_weights
-from rlwatch.attribution.fading import meaningful_perturbation
-from rlwatch.attribution.perturbation import greydanus, occlusion, sarfa, sarfa_score
+from rlwatch.attribution.families.copies import action_weights
+from rlwatch.attribution.families.fading import meaningful_perturbation
+from rlwatch.attribution.families.perturbation import greydanus, occlusion, sarfa, sarfa_score
 from tests.fixtures import captum_maps
 from tests.fixtures.perturbed import BEHIND, CHOSEN, NETWORK, SEEN, ask, gradient_of, planted
 

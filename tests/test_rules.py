@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from rlwatch.attribution import Composite, explain
-from rlwatch.attribution.convolution import Convolution
-from rlwatch.attribution.layers import Dense, Layer
-from rlwatch.attribution.pixel_rules import Flat, WSquare, ZBox
-from rlwatch.attribution.rules import AlphaBeta, Epsilon, Gamma, Pass, Zero, ZPlus
+from rlwatch.attribution.lrp.pixel_rules import Flat, WSquare, ZBox
+from rlwatch.attribution.lrp.rules import AlphaBeta, Epsilon, Gamma, Pass, Zero, ZPlus
+from rlwatch.attribution.operations.convolution import Convolution
+from rlwatch.attribution.operations.layers import Dense, Layer
 
 EPSILON = 1e-6
 LOW, HIGH = -1.5, 1.25

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from rlwatch.attribution.sampling import _paired_combinations, lime, shap
-from rlwatch.attribution.superpixels import collected, grid, objects, spread
+from rlwatch.attribution.families.sampling import _paired_combinations, lime, shap
+from rlwatch.attribution.families.superpixels import collected, grid, objects, spread
 from tests.fixtures import captum_maps
 
 NETWORK, SEEN, BEHIND = captum_maps.network(), captum_maps.observations(), captum_maps.background()

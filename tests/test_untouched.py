@@ -13,7 +13,7 @@ from torch import nn
 
 from rlwatch.attribution import explain
 from rlwatch.attribution.inputs import fit
-from rlwatch.attribution.untouched import untouched
+from rlwatch.attribution.sandbox.untouched import untouched
 from tests.fixtures.networks import ACTIONS, SIDE, STACK, convolutions, observations
 
 

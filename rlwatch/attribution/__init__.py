@@ -1,6 +1,5 @@
 """Why a network gives an observation its Q-values: relevance per pixel."""
 
-from rlwatch.attribution.composites import COMPOSITES, Composite
 from rlwatch.attribution.explain import (
     METHODS,
     ActionExplanation,
@@ -9,8 +8,9 @@ from rlwatch.attribution.explain import (
     explain_actions,
     explain_targets,
 )
-from rlwatch.attribution.pixel_rules import Flat, WSquare, ZBox
-from rlwatch.attribution.rules import AlphaBeta, Epsilon, Gamma, Pass, Rule, Zero, ZPlus
+from rlwatch.attribution.lrp.composites import COMPOSITES, Composite
+from rlwatch.attribution.lrp.pixel_rules import Flat, WSquare, ZBox
+from rlwatch.attribution.lrp.rules import AlphaBeta, Epsilon, Gamma, Pass, Rule, Zero, ZPlus
 
 __all__ = [
     "COMPOSITES",

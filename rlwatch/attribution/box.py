@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlwatch.attribution.layers import Box
-from rlwatch.attribution.lrp import Interception
-from rlwatch.attribution.pixels import PixelsReached
+from rlwatch.attribution.lrp.interception import Interception
+from rlwatch.attribution.lrp.pixels import PixelsReached
+from rlwatch.attribution.operations.layers import Box
 
 CHUNK = 256
 """Observations that are checked at a time."""

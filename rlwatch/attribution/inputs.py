@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from rlwatch.attribution.lrp import Interception
+from rlwatch.attribution.lrp.interception import Interception
 from rlwatch.attribution.passes import pictures
 
 log = logging.getLogger("rlwatch")

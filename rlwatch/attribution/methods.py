@@ -12,19 +12,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlwatch.attribution.checks import check_setting
-from rlwatch.attribution.composites import COMPOSITES
-from rlwatch.attribution.copies import action_weights
-from rlwatch.attribution.fading import meaningful_perturbation
-from rlwatch.attribution.gradient import GRADIENT_METHODS
-from rlwatch.attribution.lrp import RuleOf
+from rlwatch.attribution.families.copies import action_weights
+from rlwatch.attribution.families.fading import meaningful_perturbation
+from rlwatch.attribution.families.gradient import GRADIENT_METHODS
+from rlwatch.attribution.families.paths import integrated_gradients, simple_taylor, smoothgrad
+from rlwatch.attribution.families.perturbation import greydanus, occlusion, sarfa
+from rlwatch.attribution.families.rescale import deep_lift, rescaling
+from rlwatch.attribution.families.sampling import lime, shap
+from rlwatch.attribution.lrp.composites import COMPOSITES
+from rlwatch.attribution.lrp.interception import RuleOf
+from rlwatch.attribution.lrp.rules import Zero
+from rlwatch.attribution.operations.treatment import Treatment, treatment
 from rlwatch.attribution.passes import Network, Pass, run
-from rlwatch.attribution.paths import integrated_gradients, simple_taylor, smoothgrad
-from rlwatch.attribution.perturbation import greydanus, occlusion, sarfa
-from rlwatch.attribution.rescale import deep_lift, rescaling
-from rlwatch.attribution.rules import Zero
-from rlwatch.attribution.sampling import lime, shap
 from rlwatch.attribution.targets import Target, Targets, each_of, streams_in, unknown
-from rlwatch.attribution.treatment import Treatment, treatment
 
 Method = Callable[..., Tensor]
 

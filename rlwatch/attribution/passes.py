@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rlwatch.attribution.gradient import GradientMethod, gradient_x_input
-from rlwatch.attribution.lrp import Interception, RuleOf
-from rlwatch.attribution.memory import empty
+from rlwatch.attribution.families.gradient import GradientMethod, gradient_x_input
+from rlwatch.attribution.lrp.interception import Interception, RuleOf
+from rlwatch.attribution.lrp.signals import BoxOf
+from rlwatch.attribution.operations.memory import empty
+from rlwatch.attribution.operations.refusal import Refusal
+from rlwatch.attribution.operations.treatment import Treatment, treatment
 from rlwatch.attribution.q_values import q_values_of
-from rlwatch.attribution.signals import BoxOf, Refusal
 from rlwatch.attribution.targets import Target
-from rlwatch.attribution.treatment import Treatment, treatment
 
 Network = Callable[..., Any]
 PICTURE = 4

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rlwatch.attribution.operations import tensors_in
+from rlwatch.attribution.operations.known import tensors_in
 
 NAMES = ("q_values", "q_value", "qvalues", "q", "qs", "action_values", "action_value")
 """What Q-values are called in a dict or a named tuple, in small letters; the first of these that is there is taken."""

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlwatch.attribution.operations import tensors_in
+from rlwatch.attribution.operations.known import tensors_in
 from rlwatch.attribution.q_values import q_values_of
-from rlwatch.attribution.untouched import untouched
+from rlwatch.attribution.sandbox.untouched import untouched
 
 
 def untrained(network: nn.Module, seed: int) -> nn.Module:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlwatch.attribution.operations import in_place, name_of, tensors_in
-from rlwatch.attribution.signals import Refusal
+from rlwatch.attribution.operations.known import in_place, name_of, tensors_in
+from rlwatch.attribution.operations.refusal import Refusal
 
 WIDE = {"mps": torch.float32}
 """Numbers in which f(x) − f(0) is taken, else double ones: a small x divides what rounding leaves of it."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlwatch.attribution.convolution import LAST, Convolution, in_cache
-from rlwatch.attribution.memory import empty_like
+from rlwatch.attribution.operations.convolution import LAST, Convolution, in_cache
+from rlwatch.attribution.operations.memory import empty_like
 
 Made = TypeVar("Made")
 LARGE = 1 << 23

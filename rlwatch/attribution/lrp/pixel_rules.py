@@ -11,8 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rlwatch.attribution.layers import Dense, Layer
-from rlwatch.attribution.rules import Propagation
+from rlwatch.attribution.lrp.rules import Propagation
+from rlwatch.attribution.operations.layers import Dense, Layer
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlwatch.attribution.layers import Box, Layer
-from rlwatch.attribution.operations import tensors_in
-from rlwatch.attribution.rules import Rule
+from rlwatch.attribution.lrp.rules import Rule
+from rlwatch.attribution.operations.known import tensors_in
+from rlwatch.attribution.operations.layers import Box, Layer
 
 BoxOf = Callable[[], Box | None]
-
-REMEDY = "explain a function that ends before it, or use method='gradient_x_input'"
 
 
 class Role(Enum):
@@ -120,11 +118,3 @@ def channel_bias(layer: Layer, values: Tensor) -> Tensor | None:
     channels = len(layer.weight)
     shape = (channels, 1, 1) if layer.kind == "convolution" else (channels,)
     return values.flatten() if values.shape in (shape, (1, *shape)) else None
-
-
-class Refusal(NotImplementedError):  # noqa: N818  (it is one, with a part of its message apart)
-    """What lies between the pixels and Q and has no rule."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(f"LRP has no rule for {what}, which lies between the pixels and Q: {REMEDY}")
-        self.what = what

@@ -9,10 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlwatch.attribution import operations
-from rlwatch.attribution.activations import as_probability, by_a_vector, pass_through, through_gate, through_rrelu
-from rlwatch.attribution.operations import name_of, tensors_in
-from rlwatch.attribution.signals import Refusal
+from rlwatch.attribution.operations import known
+from rlwatch.attribution.operations.activations import (
+    as_probability,
+    by_a_vector,
+    pass_through,
+    through_gate,
+    through_rrelu,
+)
+from rlwatch.attribution.operations.known import name_of, tensors_in
+from rlwatch.attribution.operations.refusal import Refusal
 
 Treatment = Callable[..., Callable[..., Any]]
 """From an operation and its arguments to what is run for it."""
@@ -25,17 +31,17 @@ def treatment(
 
     Raises: NotImplementedError: nothing is known about it.
     """
-    if name in operations.LEAVING and not (true_gradient and name in operations.SINGLE):
+    if name in known.LEAVING and not (true_gradient and name in known.SINGLE):
         raise Refusal(f"Tensor.{name}, which takes numbers out of the network")
     if name in EVALUATED:
         return partial(EVALUATED[name], func, true_gradient=true_gradient)
-    if name in operations.PIECEWISE_LINEAR | operations.LINEARISED | operations.QUESTIONS:
-        return operations.VIEWS.get(name, func)
+    if name in known.PIECEWISE_LINEAR | known.LINEARISED | known.QUESTIONS:
+        return known.VIEWS.get(name, func)
     if true_gradient:
         return partial(without_drawing, func)
     found = _scaling(func, name, args, carriers) or _alone(func, name, args, carriers)
     if found is None:
-        raise Refusal("a product of two signals" if name in operations.SCALINGS else name)
+        raise Refusal("a product of two signals" if name in known.SCALINGS else name)
     return found
 
 
@@ -47,9 +53,9 @@ def _scaling(
         return partial(without_signal, func)
     if len(carriers) != 1:
         return None
-    linear = name in operations.LINEAR_MAPS | operations.WEIGHTED_SUMS
-    linear |= name in operations.SCALINGS and ("div" not in name or (bool(args) and carriers[0] is args[0]))
-    linear |= name in operations.PRODUCTS and by_a_vector(args, carriers[0])
+    linear = name in known.LINEAR_MAPS | known.WEIGHTED_SUMS
+    linear |= name in known.SCALINGS and ("div" not in name or (bool(args) and carriers[0] is args[0]))
+    linear |= name in known.PRODUCTS and by_a_vector(args, carriers[0])
     return func if linear else None
 
 
@@ -59,9 +65,9 @@ def _alone(
     """What acts on one signal, its first argument."""
     if len(carriers) != 1 or not args or carriers[0] is not args[0]:
         return None
-    if name in operations.ACTIVATIONS:
+    if name in known.ACTIVATIONS:
         return partial(pass_through, func)
-    return partial(as_probability, func) if name in operations.EXPONENTIALS else TREATED.get(name)
+    return partial(as_probability, func) if name in known.EXPONENTIALS else TREATED.get(name)
 
 
 def through_layer_norm(

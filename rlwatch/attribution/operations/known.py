@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlwatch.attribution.convolution import Convolution
-from rlwatch.attribution.layers import Dense
+from rlwatch.attribution.operations.convolution import Convolution
+from rlwatch.attribution.operations.layers import Dense
 
 
 def _names(text: str) -> frozenset[str]:

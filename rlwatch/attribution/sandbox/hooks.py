@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as everywhere
 
-from rlwatch.attribution.operations import replaced, tensors_in
+from rlwatch.attribution.operations.known import replaced, tensors_in
 
 AFTER = "_forward_hooks"
 BACKWARD = ("_backward_hooks", "_backward_pre_hooks")

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlwatch.attribution import operations
-from rlwatch.attribution.operations import replaced, tensors_in
-from rlwatch.attribution.treatment import EVALUATED, affine, batch_norm_factors
+from rlwatch.attribution.operations import known
+from rlwatch.attribution.operations.known import replaced, tensors_in
+from rlwatch.attribution.operations.treatment import EVALUATED, affine, batch_norm_factors
 
 SEED = 0
 """Of the network's own random numbers (noisy layers, sampled quantiles): each checkpoint gets the same ones."""
@@ -58,8 +58,8 @@ class Sandbox:
 
         Raises: as `prepare` does.
         """
-        self.prepare(target, operations.name_of(func), born=born)
-        self.run(func, operations.name_of(func), args, kwargs)
+        self.prepare(target, known.name_of(func), born=born)
+        self.run(func, known.name_of(func), args, kwargs)
         return self.current(target)
 
     def assign(self, name: str) -> None:
@@ -67,7 +67,7 @@ class Sandbox:
 
         Raises: RuntimeError: the network might read it back.
         """
-        if name not in operations.GRADIENT_SWITCHES | {"grad__set__"}:
+        if name not in known.GRADIENT_SWITCHES | {"grad__set__"}:
             raise RuntimeError(
                 f"the network assigns {name.removesuffix('__set__')} of its own state while it runs; explaining must "
                 "change nothing of it: do that outside of the forward pass"
@@ -76,20 +76,20 @@ class Sandbox:
     def run(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of an operation as in evaluation, without its side effects."""
         args, kwargs = replaced(args, self.current), replaced(kwargs, self.current)
-        if name in operations.DROPOUTS:
+        if name in known.DROPOUTS:
             return tensors_in((args, kwargs))[0]
-        if name in operations.RANDOM_LIKE:
+        if name in known.RANDOM_LIKE:
             like, device = tensors_in((args, kwargs))[0], kwargs.get("device")
-            func, args = operations.RANDOM_LIKE[name], (like.shape,)
+            func, args = known.RANDOM_LIKE[name], (like.shape,)
             kwargs = {"dtype": kwargs.get("dtype") or like.dtype, "device": device or like.device}
-        if name in operations.RANDOM or name in operations.RANDOM_LIKE:
+        if name in known.RANDOM or name in known.RANDOM_LIKE:
             kwargs = kwargs | {"generator": self._generator(args, kwargs)}
         if name == "batch_norm":
             values = tensors_in((args, kwargs))[0]
             return affine(values, *batch_norm_factors(*args, **kwargs))
         if name in EVALUATED:
             return EVALUATED[name](func, *args, **kwargs, true_gradient=True)
-        function: Callable[..., Any] = operations.VIEWS.get(name, func)
+        function: Callable[..., Any] = known.VIEWS.get(name, func)
         return function(*args, **kwargs)
 
     def _generator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Generator:

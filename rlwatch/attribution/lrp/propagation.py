@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlwatch.attribution.layers import Layer
-from rlwatch.attribution.memory import empty_like
-from rlwatch.attribution.rules import Propagation, Rule
+from rlwatch.attribution.lrp.rules import Propagation, Rule
+from rlwatch.attribution.operations.layers import Layer
+from rlwatch.attribution.operations.memory import empty_like
 
 
 @dataclass

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Real
 from torch import Tensor
 
-from rlwatch.attribution.copies import Baseline, Gradient, reference
+from rlwatch.attribution.families.copies import Baseline, Gradient, reference
 
 Place = Callable[[slice, Tensor], Float[Tensor, "probe number stack y x"]]
 """The pictures of these numbers for some of the probes."""

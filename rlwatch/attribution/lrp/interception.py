@@ -1,7 +1,7 @@
 """One forward pass of the network that is training, ready to carry relevance from Q back to the pixels.
 
 Every operation of the pass goes through `Interception`: convolutions and linear maps propagate by the rule that the
-composite gives them, the other operations as `operations` says, and what is not known there is refused.
+composite gives them, the other operations as `operations.known` says, and what is not known there is refused.
 """
 
 from __future__ import annotations
@@ -18,19 +18,13 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from rlwatch.attribution import operations, recurrent
-from rlwatch.attribution.layers import Layer
-from rlwatch.attribution.operations import in_place, name_of, replaced, target_of, tensors_in, written_by
-from rlwatch.attribution.pixels import Pixels
-from rlwatch.attribution.propagation import Progress, Propagate, Rectify, descends
-from rlwatch.attribution.rules import Rule, Zero, checked
-from rlwatch.attribution.sandbox import Sandbox
-from rlwatch.attribution.shapes import check_shape
-from rlwatch.attribution.signals import (
+from rlwatch.attribution.lrp.pixels import Pixels
+from rlwatch.attribution.lrp.propagation import Progress, Propagate, Rectify, descends
+from rlwatch.attribution.lrp.rules import Rule, Zero, checked
+from rlwatch.attribution.lrp.signals import (
     BoxOf,
     Call,
     Marks,
-    Refusal,
     Role,
     channel_bias,
     constant,
@@ -39,8 +33,14 @@ from rlwatch.attribution.signals import (
     padded_box,
     recorded,
 )
-from rlwatch.attribution.treatment import Treatment, affine, batch_norm_factors, treatment
-from rlwatch.attribution.untouched import untouched
+from rlwatch.attribution.operations import known, recurrent
+from rlwatch.attribution.operations.known import in_place, name_of, replaced, target_of, tensors_in, written_by
+from rlwatch.attribution.operations.layers import Layer
+from rlwatch.attribution.operations.refusal import Refusal
+from rlwatch.attribution.operations.shapes import check_shape
+from rlwatch.attribution.operations.treatment import Treatment, affine, batch_norm_factors, treatment
+from rlwatch.attribution.sandbox.sandbox import Sandbox
+from rlwatch.attribution.sandbox.untouched import untouched
 
 RuleOf = Callable[[Layer], Rule]
 
@@ -94,9 +94,9 @@ class Interception(TorchFunctionMode):
             self._meet(tensor)
         roles = [self.role(tensor) for tensor in given]
         signals = len(roles) - roles.count(Role.PLAIN)
-        if name in operations.LINEAR_MAPS and signals and self._is_layer(name, args, kwargs, signals):
+        if name in known.LINEAR_MAPS and signals and self._is_layer(name, args, kwargs, signals):
             return self._linear_map(name, args, kwargs)
-        if name in operations.FRESH:
+        if name in known.FRESH:
             return self._aside(func, name, args, kwargs, Role.PLAIN)
         if Role.CARRYING in roles or not self.pixels.stand_ins.keys().isdisjoint(map(id, given)):
             return self._carry(func, name, args, kwargs)
@@ -111,8 +111,8 @@ class Interception(TorchFunctionMode):
         if signals > 1 and not exact:
             raise Refusal(f"{name} with weights that depend on the observations")
         weights_first = name not in {"conv2d", "linear", "addmm"} and self.role(args[0]) is Role.PLAIN
-        axes = operations.weights_of(name, args, kwargs).ndim
-        return signals == 1 and axes != 1 and not (exact and (weights_first or axes != operations.WEIGHTS[name]))
+        axes = known.weights_of(name, args, kwargs).ndim
+        return signals == 1 and axes != 1 and not (exact and (weights_first or axes != known.WEIGHTS[name]))
 
     def ask(self, network: Callable[..., Any]) -> Any:
         """What the network returns for the observations; nothing of it changes."""
@@ -154,7 +154,7 @@ class Interception(TorchFunctionMode):
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], role: Role
     ) -> Any:
         """An operation that carries no relevance."""
-        if role is Role.OBSERVED and name in operations.UNKNOWN_LAYERS:
+        if role is Role.OBSERVED and name in known.UNKNOWN_LAYERS:
             raise Refusal(f"{name}, which is the first layer: rlwatch explains the input of a conv2d or linear layer")
         if name.endswith("__set__") and self.marks.of(args[0]) is None:
             return self._sandbox.assign(name)
@@ -164,7 +164,7 @@ class Interception(TorchFunctionMode):
             self.marks.put(self._sandbox.write(func, target, args, kwargs, born=born), role)
             return target
         result = self._sandbox.run(func, name, args, kwargs)
-        if name in operations.OWN:
+        if name in known.OWN:
             return result
         given = {id(tensor) for tensor in tensors_in((args, kwargs))}
         facts: dict[str, Any] = {}
@@ -175,7 +175,7 @@ class Interception(TorchFunctionMode):
 
     def _linear_map(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         args, kwargs = replaced(args, self._sandbox.current), replaced(kwargs, self._sandbox.current)
-        linear_map, inputs, weight, bias, padding = operations.linear_call(name, args, kwargs)
+        linear_map, inputs, weight, bias, padding = known.linear_call(name, args, kwargs)
         check_shape(linear_map, inputs, weight, self._layers)
         if self.role(inputs) is not Role.CARRYING and self.pixels.of(inputs) is None:
             self.marks.put(self.pixels.reach(inputs, weight, self.marks.of(inputs)), Role.CARRYING)
@@ -218,7 +218,7 @@ class Interception(TorchFunctionMode):
 
     def _carry(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An operation on something that carries relevance."""
-        if name in operations.GRADIENT_SWITCHES:
+        if name in known.GRADIENT_SWITCHES:
             return RemovableHandle(OrderedDict()) if name == "register_hook" else args[0]
         writes = in_place(name, kwargs)
         target = target_of(args, kwargs) if writes else None
@@ -227,7 +227,7 @@ class Interception(TorchFunctionMode):
         current = partial(self._current, target=target)
         args, kwargs = replaced(args, current), replaced(kwargs, current)
         carriers = [tensor for tensor in tensors_in((args, kwargs)) if self.role(tensor) is Role.CARRYING]
-        if name in operations.DROPOUTS | operations.IDENTITIES:
+        if name in known.DROPOUTS | known.IDENTITIES:
             return carriers[0]
         layered = None if writes else self._layered(name, args, kwargs, carriers)
         if layered is not None:
@@ -237,7 +237,7 @@ class Interception(TorchFunctionMode):
             result = function(*args, **kwargs)
         if result is carriers[0] and not writes:
             return result
-        if name not in operations.QUESTIONS:
+        if name not in known.QUESTIONS:
             self._consume(carriers, name)
         changed = written_by(args, kwargs) if writes else []
         for tensor in [*tensors_in(result), *changed]:
@@ -248,7 +248,7 @@ class Interception(TorchFunctionMode):
         """An operation that becomes part of a layer, or is made of layers; None if it is neither."""
         if name == "batch_norm":
             return self._batch_norm(carriers[0], *args[1:], **kwargs)
-        if name in operations.CELLS and self._rule_of is not None and self._treat is treatment:
+        if name in known.CELLS and self._rule_of is not None and self._treat is treatment:
             self._consume(carriers, name)
             with recorded():
                 outputs = recurrent.unfolded(name, self._inner_layer, *args, **kwargs)
@@ -256,7 +256,7 @@ class Interception(TorchFunctionMode):
             return outputs
         if name == "relu" and self._treat is treatment and (call := self.marks.call(carriers[0])) is not None:
             return self._rectified(carriers[0], call.layer)
-        if name in operations.ADDITIONS and len(carriers) == 1 and len(args) > 1 and not kwargs:
+        if name in known.ADDITIONS and len(carriers) == 1 and len(args) > 1 and not kwargs:
             return self._with_bias(carriers[0], args[1] if args[0] is carriers[0] else args[0])
         return None
 

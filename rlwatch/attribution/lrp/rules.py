@@ -18,7 +18,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from rlwatch.attribution.layers import Layer
+from rlwatch.attribution.operations.layers import Layer
 
 Propagation = Callable[[Tensor], Tensor]
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlwatch.attribution.activations import pass_through
-from rlwatch.attribution.signals import Refusal
+from rlwatch.attribution.operations.activations import pass_through
+from rlwatch.attribution.operations.refusal import Refusal
 
 Map = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """A linear layer by its inputs, weights and bias, which hands on relevance by the composite's rule."""

@@ -15,11 +15,11 @@ from jaxtyping import Float, Real
 from torch import Tensor
 from torch.nn import functional
 
-from rlwatch.attribution import operations
-from rlwatch.attribution.copies import Baseline
-from rlwatch.attribution.operations import in_place, name_of
-from rlwatch.attribution.paths import way_from
-from rlwatch.attribution.treatment import NORMALISATIONS, treatment
+from rlwatch.attribution.families.copies import Baseline
+from rlwatch.attribution.families.paths import way_from
+from rlwatch.attribution.operations import known
+from rlwatch.attribution.operations.known import in_place, name_of
+from rlwatch.attribution.operations.treatment import NORMALISATIONS, treatment
 
 Multipliers = Callable[[Tensor, Tensor, Tensor], Tensor]
 """What a difference of pictures from their baselines is multiplied with, for pictures, baselines and weights."""
@@ -27,8 +27,8 @@ Multipliers = Callable[[Tensor, Tensor, Tensor], Tensor]
 NEAR = 1e-10
 """Differences below which the derivative stands in for the ratio, as in captum."""
 
-ELEMENTWISE = operations.ACTIVATIONS | {"relu", "relu_", "leaky_relu", "leaky_relu_", "abs"}
-REFUSED = (operations.LINEARISED | operations.CELLS | NORMALISATIONS.keys()) | {
+ELEMENTWISE = known.ACTIVATIONS | {"relu", "relu_", "leaky_relu", "leaky_relu_", "abs"}
+REFUSED = (known.LINEARISED | known.CELLS | NORMALISATIONS.keys()) | {
     *("prelu", "max_pool1d", "adaptive_max_pool1d", "adaptive_max_pool2d"),
     *("max", "min", "amax", "amin", "maximum", "minimum"),
     *("sort", "msort", "topk", "kthvalue", "median", "quantile"),

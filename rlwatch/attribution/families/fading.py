@@ -10,7 +10,7 @@ from jaxtyping import Float, Real
 from torch import Tensor
 from torch.nn import functional
 
-from rlwatch.attribution.copies import Ask, Gradient, between, blurred
+from rlwatch.attribution.families.copies import Ask, Gradient, between, blurred
 
 
 def meaningful_perturbation(

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
-from rlwatch.attribution.copies import Ask, Baseline, ask_copies, floating, reference
-from rlwatch.attribution.superpixels import grid, spread
+from rlwatch.attribution.families.copies import Ask, Baseline, ask_copies, floating, reference
+from rlwatch.attribution.families.superpixels import grid, spread
 
 
 def lime(

@@ -14,8 +14,8 @@ import numpy as np
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from rlwatch.attribution.hooks import aside, looks, tables
-from rlwatch.attribution.keeping import HOOKS, Names, is_foreign, keep, put_back
+from rlwatch.attribution.sandbox.hooks import aside, looks, tables
+from rlwatch.attribution.sandbox.keeping import HOOKS, Names, is_foreign, keep, put_back
 
 DEPTH = 4
 """How many callables may lie within one another around a module."""

@@ -11,7 +11,16 @@ import torch
 from jaxtyping import Float, Real
 from torch import Tensor
 
-from rlwatch.attribution.copies import Ask, Baseline, ask_copies, ask_in_batches, between, blurred, floating, reference
+from rlwatch.attribution.families.copies import (
+    Ask,
+    Baseline,
+    ask_copies,
+    ask_in_batches,
+    between,
+    blurred,
+    floating,
+    reference,
+)
 
 
 def occlusion(

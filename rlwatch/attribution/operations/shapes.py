@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rlwatch.attribution.convolution import Convolution
-from rlwatch.attribution.layers import Dense
+from rlwatch.attribution.operations.convolution import Convolution
+from rlwatch.attribution.operations.layers import Dense
 
 PICTURES = 4
 """Axes of what a convolution reads: probe, channel, y, x."""

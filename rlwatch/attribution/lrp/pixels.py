@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from rlwatch.attribution.signals import Mark, Refusal, constant
+from rlwatch.attribution.lrp.signals import Mark, constant
+from rlwatch.attribution.operations.refusal import Refusal
 
 
 def unchanged(values: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
-from rlwatch.attribution.memory import empty
+from rlwatch.attribution.operations.memory import empty
 
 CACHE = 1 << 20
 """Bytes of a tensor that is worked on at a time."""

@@ -1,0 +1,1 @@
+"""The other families of explanation: gradients, paths, perturbation, sampling, DeepLIFT."""
