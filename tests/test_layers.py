@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -73,6 +76,35 @@ def test_memory_is_as_asked_for_whoever_gives_it(monkeypatch, dtype, last):
     assert found.is_contiguous(memory_format=layout)
     assert memory.empty_like(found).stride() == found.stride()
     assert torch.equal(found.copy_(torch.arange(120).view(2, 3, 4, 5)).flatten().float(), torch.arange(120.0))
+
+
+def test_memory_is_used_again_once_no_tensor_holds_it():
+    def taken():
+        return memory.empty((memory.LARGE // 4,), torch.zeros(1)).fill_(1)
+
+    memory.BLOCKS.clear()
+    first, view = taken(), taken()[5:]
+    place = first.data_ptr()
+    assert taken().data_ptr() not in (place, view.untyped_storage().data_ptr())
+    del first
+    with ThreadPoolExecutor() as other:
+        assert other.submit(taken).result().data_ptr() != place
+    assert taken().data_ptr() == place
+    assert (view == 1).all()
+
+
+def test_memory_is_kept_up_to_a_bound(monkeypatch):
+    monkeypatch.setattr(memory, "KEPT", 3 * memory.LARGE)
+    memory.BLOCKS.clear()
+    held = [memory.empty((memory.LARGE // 4,), torch.zeros(1)).fill_(number) for number in range(9)]
+    del held[:3]  # these are no longer kept
+    again = memory.empty((memory.LARGE // 4,), torch.zeros(1)).fill_(99)
+    assert [tensor.unique().tolist() for tensor in [*held, again]] == [[3], [4], [5], [6], [7], [8], [99]]
+    tracemalloc.start()
+    del held, again
+    memory.empty((memory.LARGE,), torch.zeros(1))  # of more bytes than are kept: gone at once
+    assert tracemalloc.get_traced_memory()[0] < memory.LARGE
+    tracemalloc.stop()
 
 
 def test_large_layers_may_be_written_to_in_place(monkeypatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,24 +19,27 @@ CHUNK = 256
 Bound = float | int | Tensor | None
 
 
-def box_of(network: Callable[..., Any], observations: Tensor, low: Bound, high: Bound) -> Box | None:
+def box_of(
+    network: Callable[..., Any], observations: Tensor, extremes: Callable[[], Sequence[Tensor]], low: Bound, high: Bound
+) -> Box | None:
     """The lowest and the highest input of the first layer; None where it cannot be known.
 
-    What is not told is what the layer sees of an all-black and of an all-white observation, which is exact for every
-    scaling that treats each pixel alike. Black is 0; white is 255 for bytes and for numbers above 1, else 1.
+    `extremes` gives the lowest and the highest number of the observations. What is not told is what the layer sees of
+    an all-black and of an all-white observation, which is exact for every scaling that treats each pixel alike. Black
+    is 0; white is 255 for bytes and for numbers above 1, else 1.
 
     Raises: ValueError: observations lie outside of the box that was told.
     """
-    least, most = (extreme.item() for extreme in observations.aminmax())
+    least, most = (extreme.item() for extreme in extremes())
     told = low is not None or high is not None
     if least < 0 and (low is None or high is None):
         return None
     white = 255 if observations.dtype == torch.uint8 or most > 1 else 1
     one = observations[:1]
-    extremes = _first_input(network, torch.cat([torch.zeros_like(one), torch.full_like(one, white)]))
-    if extremes is None:
+    corners = _first_input(network, torch.cat([torch.zeros_like(one), torch.full_like(one, white)]))
+    if corners is None:
         return None
-    black, white_input = torch.split(extremes, len(extremes) // 2)
+    black, white_input = torch.split(corners, len(corners) // 2)
     lowest, highest = torch.minimum(black, white_input), torch.maximum(black, white_input)
     box = _one(_corner(low, lowest)), _one(_corner(high, highest))
     if told:

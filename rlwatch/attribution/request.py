@@ -96,7 +96,10 @@ def request(
     check_bounds(low, high)
     network = unwrapped(network)
     observed = _checked(network, observations, batch_size)
-    box = cache(partial(box_of, network, observed, low, high))
+    extremes = cache(observed.aminmax)
+    if observed.is_floating_point() and not all(extreme.isfinite() for extreme in extremes()):
+        raise ValueError("observations must be finite, got NaN or infinity")
+    box = cache(partial(box_of, network, observed, extremes, low, high))
     if low is not None or high is not None:
         with quiet(observed.device.type):
             box()  # which refuses observations outside of it
@@ -132,6 +135,4 @@ def _checked(network: Network, observations: Observations, batch_size: int) -> T
     check_dense(observations)
     if not observations.numel():
         raise ValueError(f"expected at least one observation, got shape {tuple(observations.shape)}")
-    if observations.is_floating_point() and not all(extreme.isfinite() for extreme in observations.aminmax()):
-        raise ValueError("observations must be finite, got NaN or infinity")
     return observations

@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from rlwatch.attribution import METHODS, explain, explain_targets
 from rlwatch.attribution.methods import QUERYING
+from rlwatch.attribution.operations.memory import BLOCKS
 
 ACTIONS = 6
 BASELINE = "gradient x input, stock autograd"
@@ -158,6 +159,7 @@ def _all_actions(network: nn.Module, pixels: Tensor, method: str, _: Tensor) -> 
 
 def peak(method: Callable[[Tensor], object], pixels: Tensor) -> float:
     """Megabytes that a call has allocated at most at a time, what it returns included: torch's most and NumPy's."""
+    BLOCKS.clear()
     with torch.profiler.profile(profile_memory=True) as profiled:
         tracemalloc.start()
         made = method(pixels)

@@ -145,7 +145,7 @@ class AlphaBeta:
             )
         favoured = layer.once((self, "up"), lambda: self.alpha * layer.positive)
         against = layer.once((self, "down"), lambda: -self.beta * layer.negative)
-        return lambda g: layer.transposed_sum(g * up, favoured, g * down, against, layer.destination)
+        return lambda g: layer.transposed_sum(g, (up, favoured), (down, against), layer.destination)
 
 
 def _raised(layer: Layer, bias: Tensor | None, epsilon: float) -> Tensor:
@@ -215,13 +215,12 @@ class Gamma:
         return partial(self._either_sign, layer, ratio, ratio.abs())
 
     def _either_sign(self, layer: Layer, ratio: Tensor, size: Tensor, g: Tensor) -> Tensor:
-        shares, signed = g * size, g * ratio
         plain = layer.once((self, "plain"), lambda: (1 + self.gamma / 2) * layer.weight)
         magnitude = layer.once((self, "magnitude"), lambda: self.gamma / 2 * layer.magnitude)
         if layer.nonnegative:
-            return layer.transposed_sum(shares, plain, signed, magnitude, layer.destination)
-        favoured = layer.transposed(signed, magnitude)
-        return layer.transposed(shares, plain).add_(torch.where(layer.inputs >= 0, favoured, -favoured))
+            return layer.transposed_sum(g, (size, plain), (ratio, magnitude), layer.destination)
+        favoured = layer.transposed(g * ratio, magnitude)
+        return layer.transposed(g * size, plain).add_(torch.where(layer.inputs >= 0, favoured, -favoured))
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def _interleaved_last(blocks: Tensor, size: int, into: Tensor | None) -> Tensor:
     count, channels, height, width = blocks.shape
     shape = count, channels // size**2, height * size, width * size
     if into is None or into.shape != shape or not into.is_contiguous(memory_format=LAST):
-        into = torch.empty(shape, dtype=blocks.dtype, device=blocks.device, memory_format=LAST)
+        into = empty(shape, blocks, last=True)
     rows = blocks.permute(0, 2, 3, 1).contiguous().view(count, height, width, size, -1)
     into.permute(0, 2, 3, 1).view(count, height, size, width, -1).copy_(rows.transpose(2, 3))
     return into
@@ -128,7 +128,7 @@ def _interleaved(blocks: Tensor, size: int, into: Tensor | None) -> Tensor:
     count, channels, height, width = blocks.shape
     shape = count, channels // size**2, height * size, width * size
     if into is None or into.shape != shape or not into.is_contiguous():
-        into = torch.empty(shape, dtype=blocks.dtype, device=blocks.device)
+        into = empty(shape, blocks)
     rows = blocks.permute(0, 2, 3, 1).contiguous().view(count, height, width, -1, size, size)
     places = into.view(count, -1, height, size, width, size)
     wide = WIDE.get(size * blocks.element_size())

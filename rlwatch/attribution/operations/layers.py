@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlwatch.attribution.operations.convolution import LAST, Convolution, in_cache
-from rlwatch.attribution.operations.memory import empty_like
+from rlwatch.attribution.operations.memory import empty, empty_like
 
 Made = TypeVar("Made")
 LARGE = 1 << 23
@@ -154,13 +154,18 @@ class Layer:
         return self._adjoint(outputs, weight, self.inputs.shape, into)
 
     def transposed_sum(
-        self, first: Tensor, with_first: Tensor, second: Tensor, with_second: Tensor, into: Tensor | None = None
+        self, g: Tensor, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], into: Tensor | None = None
     ) -> Tensor:
-        """The sum of the adjoints of two sets of outputs, each with its weights, which takes less time at once."""
+        """The sum of the adjoints of g × two factors, each with its weights, which takes less time at once."""
+        (up, with_up), (down, with_down) = first, second
         if not self._joinable():
-            return self.transposed(first, with_first).add_(self.transposed(second, with_second))
-        weight = self.once(("sum", id(with_first), id(with_second)), lambda: torch.cat([with_first, with_second]))
-        return self.transposed(torch.cat([first, second], 1), weight, into)
+            return self.transposed(g * up, with_up).add_(self.transposed(g * down, with_down))
+        weight = self.once(("sum", id(with_up), id(with_down)), lambda: torch.cat([with_up, with_down]))
+        channels = g.shape[1]
+        both = empty((len(g), 2 * channels, *g.shape[2:]), g, last=self.kind == "convolution")
+        torch.mul(g, up, out=both[:, :channels])
+        torch.mul(g, down, out=both[:, channels:])
+        return self.transposed(both, weight, into)
 
     def _joinable(self) -> bool:
         return self.map.groups == 1 if isinstance(self.map, Convolution) else self.outputs.ndim == 2  # noqa: PLR2004
