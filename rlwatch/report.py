@@ -18,7 +18,7 @@ MEANINGS = {"greedy": "what the value rests on", "contrast": "what the choice be
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence about an object, and the step from which it holds."""
+    """A sentence about an object, or about the training where that is empty, and the step from which it holds."""
 
     step: int
     target: str
