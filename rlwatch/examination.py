@@ -231,6 +231,7 @@ class Examination:
             raise TypeError(f"{self.method} must be able to use {told}, it cannot: {error}") from error
 
     def _check(self, explained: dict[str, Explanation]) -> None:
+        self._check_pictures(explained["greedy"].relevance.shape[1:])
         actions = explained["greedy"].q_values.shape[1]
         if actions not in {len(self.probe.actions), FULL_ACTION_SET}:
             raise ValueError(
@@ -240,9 +241,25 @@ class Examination:
                 "or features, pass Read(q_network, lambda network, frames: ...) of rlwatch.unwrap, which returns Q"
             )
 
+    def _check_pictures(self, read: Sequence[int]) -> None:
+        """Whether maps lie where objects do: `read` is what the first layer reads of an observation."""
+        shown = (self.probe.stack.shape[1], *self.probe.size)
+        if tuple(read) != shown:
+            seen = f"seen({read[0]}, ({read[1]}, {read[2]}))"
+            raise ValueError(
+                f"maps must lie on the probe's pictures, {_by(shown)} (stack, y, x), where its objects are: the "
+                f"network's first layer reads {_by(read)}; where these are grey pictures take "
+                f"probe=Probe.load({self.probe.game!r}).{seen} and an observe= that keeps this shape; maps of colours "
+                "and of parts of the picture can be made with rlwatch.explain, but not measured"
+            )
+
     def _measure(self, explained: Explanation, relevance: Float[np.ndarray, "probe stack y x"]) -> TargetRelevance:
         generator = np.random.default_rng(self.seed)
         return target_relevance(relevance, numbers(explained.score), self.objects, self.probe.episode, generator)
+
+
+def _by(sizes: Sequence[int]) -> str:
+    return " × ".join(map(str, sizes))
 
 
 def _joined(parts: Sequence[Part]) -> dict[str, Explanation]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rlwatch.clips import ClipMaker
 from rlwatch.comparison import Past
 from rlwatch.examination import Examination
-from rlwatch.report import Report
+from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.blobs import Blobs
 from rlwatch.tensorboard.writer import RunWriter
 
@@ -43,6 +43,8 @@ class Page:
     """What is written of one checkpoint; without clips, what has been added to it.
 
     `actions`: the maps of every action. `objects` are those that the dashboard is laid out for, at the first page.
+    `ended`: the step from which on nothing could be explained, as the report, which is the last before it, now says.
+    `again`: this last report as it was, once there is one after it.
     """
 
     report: Report
@@ -51,6 +53,8 @@ class Page:
     actions: bytes | None = None
     costs: Mapping[str, float] = field(default_factory=dict)
     objects: tuple[str, ...] = ()
+    ended: int | None = None
+    again: Report | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class Outcome:
     """What became of a job.
 
     `seconds` is what it took, of which `once` does not recur (the untrained baseline) and `costly` went into each of
-    the costly parts that it got. `page`: what is still to be written, by whoever has the writer.
+    the costly parts that it got. `page`: what is still to be written, by whoever has the writer. `ended`: since when
+    nothing could be explained, and why.
     """
 
     job: Job
@@ -68,6 +73,7 @@ class Outcome:
     costly: Mapping[str, float] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
     page: Page | None = None
+    ended: Finding | None = None
 
 
 class Logbook:
@@ -92,18 +98,15 @@ class Logbook:
         self._last: Report | None = None
         self._faults: list[Fault] = []
         self._costly: dict[str, float] = {}
+        self._once = 0.0
+        self._ended: Finding | None = None
 
     def add(self, job: Job) -> Outcome:
         """Makes the page of a job; of a step that has one already, what it lacks."""
         arrived, began, self._faults = time.perf_counter(), self._clock(), []
-        report, page, once = None, None, 0.0
-        self._costly = {}
+        self._costly, self._once = {}, 0.0
+        report, page = self._attempted(job)
         try:
-            if self._last is not None and self._last.step == job.step:
-                report, page = self._completed(self._last, job)
-            else:
-                once = self._first_time(job)
-                report, page = self._made(job, laid_out=not once)
             fraction = (job.spent + self._clock() - began) / max(job.age + time.perf_counter() - arrived, 1e-9)
             page = self._written(page, fraction)
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
@@ -111,7 +114,7 @@ class Logbook:
             report = page = None
         self._last = report or self._last
         seconds = self._clock() - began
-        return Outcome(job, report, seconds, once, dict(self._costly), tuple(self._faults), page)
+        return Outcome(job, report, seconds, self._once, dict(self._costly), tuple(self._faults), page, self._ended)
 
     def remember(self, report: Report) -> None:
         """Go on behind a report that another logbook has made."""
@@ -125,6 +128,28 @@ class Logbook:
         """
         if self._writer is not None:
             self._writer.close()
+
+    def _attempted(self, job: Job) -> tuple[Report | None, Page | None]:
+        """The report and page of a job; where they cannot be made, what the last page is to say of that."""
+        try:
+            if self._last is not None and self._last.step == job.step:
+                return self._completed(self._last, job)
+            self._once = self._first_time(job)
+            report, page = self._made(job, laid_out=not self._once)
+        except Exception as error:  # noqa: BLE001 - the monitor never harms the training
+            self._note(error, f"step {job.step:,}")
+            return None, self._end(job.step, error)
+        if self._ended is not None:
+            page, self._ended = replace(page, again=self._last), None
+        return report, page
+
+    def _end(self, step: int, error: Exception) -> Page | None:
+        """The last page, which says that it is the last, and why; None where it has said so, or there is none."""
+        if self._last is None or self._ended is not None:
+            return None
+        text = f"from step {step:,} on nothing could be explained: {str(error) or type(error).__name__}"
+        self._ended = Finding(step, "", "", text)
+        return Page(replace(self._last, notes=(text, *self._last.notes)), ended=step)
 
     def _made(self, job: Job, *, laid_out: bool) -> tuple[Report, Page]:
         report = self._examination.report(job.step, returns=job.returns)
@@ -235,6 +260,11 @@ def write(writer: RunWriter, page: Page) -> None:
     Raises: OSError when the disk is full or the file is gone.
     """
     began = time.perf_counter()
+    if page.ended is not None:
+        writer.revision(page.report, page.ended)
+        return
+    if page.again is not None:
+        writer.revision(page.again, page.again.step)
     if page.actions is not None:
         writer.actions(page.report.step, page.actions)
     if not page.clips:

@@ -13,8 +13,10 @@ from rlwatch.asking import device_of
 from rlwatch.atari import screen
 from rlwatch.atari.probe import Probe
 from rlwatch.atari.screen import Size
+from rlwatch.attribution.checks import check_network
 from rlwatch.attribution.inputs import Observe, fit
 from rlwatch.attribution.lrp.interception import Interception
+from rlwatch.attribution.sandbox.untouched import check_made, parts_of
 
 DEPTHS = (4, 1, 2, 8)
 """How many stacked pictures are tried of a network that does not say what its first convolution reads."""
@@ -31,8 +33,11 @@ Network = Callable[[Tensor], Any]
 def matched(network: Network, probe: Probe) -> tuple[Probe, Observe]:
     """The probe as the network sees it, and how its uint8 frames are handed over; found by trial, as it stands first.
 
-    Raises: ValueError when the network takes none of its views, or when its channels may be colours.
+    Raises: ValueError when the network takes none of its views or has no weights yet, or when its channels may be
+        colours; TypeError when it is nothing that can be called.
     """
+    check_network(network)
+    check_made(module for module in parts_of(network) if isinstance(module, nn.Module))
     try:
         return probe, _fit(network, probe)
     except ValueError as error:
@@ -64,8 +69,8 @@ def seen_as(probe: Probe, depth: int, size: Size) -> Probe:
     if depth % COLOURS == 0:
         raise ValueError(
             f"expected stacks of grey pictures, got {depth} channels, which may be colours: where they are grey "
-            f"pictures say so, probe=Probe.load({probe.game!r}).seen({depth}, (lines, columns)); where they are "
-            "colours, give observe=, a function from the probe's grey frames to what the network takes"
+            f"pictures say so, probe=Probe.load({probe.game!r}).seen({depth}, (lines, columns)); maps of "
+            "colours can be made with rlwatch.explain, but not measured"
         )
     return probe.seen(depth, size)
 

@@ -12,12 +12,13 @@ COLUMNS = ("object", "lift", "95 % interval", "untrained", "share for", "share a
 MAP_STATISTICS = ("gini", "entropy", "conservation", "absorbed", "score", "unnamed", "drift_spearman", "drift_cosine")
 NOTHING_FOUND = "nothing has stood above its untrained baseline in two checkpoints in a row"
 NO_BASELINE = "no findings: there is no untrained baseline to compare with"
+NO_OBJECTS = "no findings: no objects are known in the probe, name places of your own under [regions]"
 MEANINGS = {"greedy": "what the value rests on", "contrast": "what the choice between actions rests on"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence about an object, and the step from which it holds."""
+    """A sentence about an object, or about the training where that is empty, and the step from which it holds."""
 
     step: int
     target: str
@@ -67,7 +68,7 @@ class Report:
     def markdown(self) -> str:
         """The checkpoint in words: findings, then a table of objects per target; what TensorBoard's Text tab shows."""
         lines = [f"**step {self.step:,}**" + ("" if math.isnan(self.returns) else f", return {self.returns:.1f}"), ""]
-        lines += [f"- {one.text}" for one in self.findings] or [f"- {NOTHING_FOUND if self.untrained else NO_BASELINE}"]
+        lines += [f"- {one.text}" for one in self.findings] or [f"- {self._nothing}"]
         lines += [f"- trust: {self.trust}"] if self.trust else []
         lines += [f"- note: {note}" for note in self.notes]
         for target in self.targets:
@@ -80,6 +81,13 @@ class Report:
             ]
             lines += [_row(cells) for cells in self.rows(target)]
         return "\n".join(lines)
+
+    @property
+    def _nothing(self) -> str:
+        """Why there are no findings."""
+        if not any(measured.objects for measured in self.targets.values()):
+            return NO_OBJECTS
+        return NOTHING_FOUND if self.untrained else NO_BASELINE
 
     def rows(self, target: str) -> list[tuple[str, ...]]:
         """The table of objects in words, highest lift first; its columns are `COLUMNS`."""

@@ -100,6 +100,7 @@ class Watch:
         self._faults: set[str] = set()
         self._told, self._returns = -math.inf, math.nan
         self._last: Report | None = None
+        self._ended: tuple[Finding, ...] = ()
         self._closed, self._patience = False, PATIENCE
         self._made = 0
 
@@ -168,8 +169,9 @@ class Watch:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What was found so far, oldest first."""
-        return () if self._last is None else tuple(sorted(self._last.findings, key=lambda finding: finding.step))
+        """What was found so far, oldest first; the last one says so where nothing could be explained any more."""
+        found = () if self._last is None else self._last.findings
+        return (*sorted(found, key=lambda finding: finding.step), *self._ended)
 
     @property
     def finding(self) -> str:
@@ -265,6 +267,8 @@ class Watch:
                 write(self._writer, outcome.page)
         written = time.perf_counter() - began
         self._made += outcome.report is not None
+        if outcome.report is not None or outcome.ended is not None:
+            self._ended = () if outcome.ended is None else (outcome.ended,)
         costly = sum(outcome.costly.values())
         self._schedule.pay(outcome.job.step, outcome.seconds - outcome.once - costly + written)
         self._schedule.pay(outcome.job.step, outcome.once, recurring=False)

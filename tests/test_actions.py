@@ -94,6 +94,23 @@ def test_less_than_one_map_is_refused():
         next(explain_actions(build(Nature), observations(), maps=0))
 
 
+@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.parametrize("maps", [1.5, 3.0, float("nan"), "3", True, None])
+def test_a_number_of_maps_that_is_not_whole_is_refused(maps):
+    with pytest.raises(TypeError, match=f"maps must be a whole number, got {maps!r}: at least 1"):
+        next(explain_actions(build(Nature), observations(), maps=maps))
+
+
+def test_a_name_that_is_no_target_is_not_told_of_all_where_all_is_none():
+    with pytest.raises(ValueError, match=r"advantage, action=k, got 'gredy': did you mean 'greedy'\?"):
+        explain_targets(build(Nature), observations(), ("gredy",))
+
+
+def test_a_single_name_is_not_taken_for_several_targets():
+    with pytest.raises(TypeError, match=r"several targets, got 'greedy': pass a tuple, \('greedy',\)"):
+        explain_targets(build(Nature), observations(), "greedy")
+
+
 def test_all_actions_are_no_target_among_others():
     with pytest.raises(ValueError, match=r"or explain\(\.\.\., target='all'\)"):
         explain_targets(build(Nature), observations(), ("greedy", "all"))

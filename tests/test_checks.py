@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -65,6 +66,24 @@ def test_what_is_no_network_is_refused(wrong, said):
 def test_observations_without_numbers_in_memory_are_refused(made, said):
     with pytest.raises(TypeError, match=said):
         explain(network(), made(frames()))
+
+
+@pytest.mark.parametrize("wrong", [None, "breakout", np.array([{}]), object()])
+def test_what_holds_no_numbers_is_no_observation(wrong):
+    with pytest.raises(TypeError, match=f"tensor or an array of numbers, got {type(wrong).__name__} of"):
+        explain(network(), wrong)
+
+
+def test_types_of_numbers_that_torch_can_hardly_use_are_refused():
+    with pytest.raises(TypeError, match=r"floats or bytes as observations, got torch\.uint16"):
+        explain(network(), np.zeros((1, 4, 84, 84), np.uint16))
+
+
+def test_a_class_and_a_network_without_numbers_are_no_network():
+    with pytest.raises(TypeError, match="the training calls, got the class Linear: pass one"):
+        explain(nn.Linear, frames())
+    with pytest.raises(TypeError, match="one on the device 'meta': load its weights first"):
+        explain(network().to("meta"), frames())
 
 
 def test_a_lazy_layer_is_not_made_by_explaining():

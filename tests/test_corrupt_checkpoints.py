@@ -44,7 +44,8 @@ def test_checkpoints_that_have_diverged_are_left_out_and_named_and_the_others_ar
     assert [json.loads(line)["step"] for line in told.out.splitlines()] == [100, 300]
     assert status == 1
     assert "2 checkpoints were left out" in told.err
-    assert "step_000000200.pt: expected finite weights, got NaN or infinity in" in told.err
+    assert "step_000000200.pt: expected finite weights, got NaN or infinity in 1 of its" in told.err
+    assert f"the first of shape {tuple(saved['model']['body.4.weight'].shape)}: the training has" in told.err
 
 
 def test_a_checkpoint_that_cannot_be_looked_at_is_left_out_and_named(tmp_path, monkeypatch):

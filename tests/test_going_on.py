@@ -4,10 +4,11 @@ import logging
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch import Watch
-from rlwatch.tensorboard.runs import newest_scales
+from rlwatch.tensorboard.runs import newest_scales, read_run
 from tests.test_calls import attach  # noqa: F401 - a fixture
 from tests.test_faults import probe  # noqa: F401 - a fixture
 
@@ -117,3 +118,48 @@ def test_a_second_monitor_in_a_folder_is_warned_of_unless_it_goes_on(tmp_path, a
         assert "purge_step=" in told
         assert not warned(purge_step=1)
         assert not warned(logdir=tmp_path / "new")
+
+
+def words(folder):
+    """The findings in words, by step as they were written."""
+    log = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
+    return [(event.step, event.tensor_proto.string_val[0].decode()) for event in log.Tensors("rlwatch/findings")]
+
+
+@pytest.mark.parametrize("where", ["inline", "process"])
+def test_a_training_that_diverges_is_told_with_the_step_and_the_reason(tmp_path, attach, where):  # noqa: F811
+    watch = attach(where=where)
+    look_at_the_paddle(watch)
+    for step in (0, 10, 20, 30, 40):
+        if step == 30:
+            torch.nn.init.constant_(watch._network[3].weight, torch.nan)
+        watch(step)
+        watch._settle()
+    watch.finish(50)
+    watch.close()
+    told = "from step 30 on nothing could be explained: the Q-values of"
+    assert watch.finding.startswith(told)
+    assert watch.finding.endswith("are not finite: the weights have diverged")
+    assert [finding.object for finding in watch.findings].count("") == 1
+    assert [step for step, text in words(tmp_path) if told in text] == [30]
+    report = read_run(tmp_path).report
+    assert report["step"] == 20
+    assert report["notes"][0] == watch.finding
+
+
+def test_a_fault_that_passes_is_not_told_for_good(tmp_path, attach):  # noqa: F811
+    watch = attach()
+    weight = watch._network[3].weight
+    kept = weight.detach().clone()
+    watch(0)
+    torch.nn.init.constant_(weight, torch.nan)
+    watch(10)
+    assert "from step 10 on" in watch.finding
+    with torch.no_grad():
+        weight.copy_(kept)
+    assert not any("nothing could" in note for note in watch(20).notes)
+    watch.close()
+    assert "nothing could" not in watch.finding
+    steps = [step for step, _ in words(tmp_path)]
+    assert steps == [0, 10, 0, 20]
+    assert ["nothing could" in text for _, text in words(tmp_path)] == [False, True, False, False]

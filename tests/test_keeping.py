@@ -141,6 +141,21 @@ def test_arrays_are_kept_up_to_a_bound_and_values_too(monkeypatch):
     assert (len(long), long[0], short[0]) == (20, [0, 1], [0])
 
 
+def test_what_is_too_large_to_be_put_back_is_told_once_by_its_name(monkeypatch, caplog):
+    monkeypatch.setattr(keeping, "ROOM", 100)
+    monkeypatch.setattr(keeping, "VALUES", 200)
+    network = nn.Linear(2, 2)
+    network.table, network.replay, network.numbers = np.zeros(1_000_000), [[0]] * 300, [0] * 300
+    for _ in range(2):
+        keep([network])
+    told = [record.getMessage() for record in caplog.records]
+    assert [text.split(" is too large")[0] for text in told] == [
+        "rlwatch: table of the network (an array of 8 MB)",
+        "rlwatch: replay of the network (list of 300 values)",
+    ]
+    assert all("keep it outside of the network, or as a tensor" in text for text in told)
+
+
 def test_the_gradients_of_weights_that_a_network_looks_at_carry_no_mark():
     class Looking(nn.Module):
         def __init__(self):

@@ -103,6 +103,16 @@ def test_channels_that_may_be_colours_are_refused_unless_said_to_be_grey(probe, 
     assert matched(Takes(depth, (84, 84)), told)[0] is told
 
 
+@pytest.mark.usefixtures("types_unchecked")
+def test_a_network_that_cannot_be_asked_is_refused_for_what_it_is(probe):
+    lazy = nn.Sequential(nn.LazyConv2d(8, 8, 4), nn.Flatten(), nn.LazyLinear(4))
+    with pytest.raises(ValueError, match="LazyConv2d has no weights yet: call the network once"):
+        matched(lazy, probe)
+    for wrong in (None, {}, nn.Linear):
+        with pytest.raises(TypeError, match="expected the network that the training calls, got"):
+            matched(wrong, probe)
+
+
 def test_a_size_that_nobody_uses_is_refused_with_what_was_tried(probe):
     with pytest.raises(ValueError, match=r"Stacks of 4 in 84 × 84, 64 × 64, .* were tried as well: .*\.seen\("):
         matched(Takes(4, (50, 50)), probe)

@@ -111,3 +111,25 @@ def test_a_network_without_parameters_and_no_stages_are_refused():
         list(cascade(nn.Flatten(), FRAMES, 0))
     with pytest.raises(ValueError, match="at least 1"):
         list(cascade(nn.Linear(2, 2), FRAMES, 0, stages=0))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.parametrize("normed", [nn.utils.spectral_norm, nn.utils.weight_norm])
+def test_a_weight_that_its_layer_computes_is_drawn_anew_with_what_it_is_computed_of(normed):
+    torch.manual_seed(0)
+    network = nn.Sequential(normed(nn.Linear(50, 40)), nn.ReLU(), nn.Linear(40, 2))
+    network(torch.rand(3, 50))
+    fresh = untrained(network, seed=0)
+    fresh(torch.rand(3, 50))
+    both = torch.stack([network[0].weight.flatten(), fresh[0].weight.flatten()])
+    assert torch.corrcoef(both)[0, 1].abs() < 0.1
+
+
+def test_what_a_reset_leaves_alone_and_was_never_trained_draws_nothing():
+    network = nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 2))
+    fresh = untrained(network, seed=0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        expected = nn.Linear(3, 2).weight
+    assert torch.equal(fresh[0].weight, torch.ones(3))
+    assert torch.equal(fresh[1].weight, expected)

@@ -43,6 +43,24 @@ def test_a_setting_that_cannot_be_is_refused_at_attach(tmp_path, settings, remed
 
 
 @pytest.mark.parametrize(
+    ("observe", "read"),
+    [
+        (lambda frames: frames[:, -1:].repeat(1, 3, 1, 1), "3 × 84 × 84"),
+        (lambda frames: frames[..., ::2, ::2].repeat(1, 1, 2, 2)[:, :, :80], "4 × 80 × 84"),
+        (lambda frames: frames.repeat(1, 2, 1, 1), "8 × 84 × 84"),
+    ],
+)
+def test_maps_that_lie_elsewhere_than_the_objects_are_refused_at_attach(tmp_path, observe, read):
+    depth = int(read[0])
+    network = torch.nn.Sequential(torch.nn.Conv2d(depth, 2, 8, 8), torch.nn.Flatten(), torch.nn.LazyLinear(4))
+    network(torch.zeros([1, *map(int, read.split(" × "))]))
+    seen = read.replace(" × ", ", ", 1).replace(" × ", ", ")
+    told = rf"probe's pictures, 4 × 84 × 84 .* reads {read}; .*\.seen\({depth}, \({seen[3:]}\)\)"
+    with pytest.raises(ValueError, match=told):
+        Watch(network, "breakout", logdir=tmp_path, observe=lambda frames: observe(frames).float() / 255)
+
+
+@pytest.mark.parametrize(
     ("arguments", "remedy"),
     [
         (

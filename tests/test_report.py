@@ -86,6 +86,10 @@ def test_the_words_begin_with_the_findings_and_list_objects_by_lift():
     [
         ({}, "nothing has stood above its untrained baseline in two checkpoints in a row"),
         ({"untrained": {}}, "no findings: there is no untrained baseline"),
+        (
+            {"targets": {"greedy": replace(target(score=1.0), objects={})}, "untrained": {"greedy": {}}},
+            "no findings: no objects are known in the probe, name places of your own under [regions]",
+        ),
     ],
 )
 def test_without_a_finding_the_words_say_why(without, words):

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+from rlwatch import Probe
 from rlwatch.pictures import panel
 from tests.fixtures.blobs import decode_maps
 from tests.fixtures.browser import wait
+from tests.fixtures.saved import beginning
 from tests.fixtures.tab import (
     FRAMES,
     LAST,
@@ -211,6 +213,17 @@ def test_eighteen_actions_fit_in_and_go_by_signs(browser, tmp_path, scene):
         tab.says(".title", "what Q of DOWNLEFTFIRE rests on")
         bottom = "return document.querySelector('.player').getBoundingClientRect().bottom"
         assert tab.js(bottom) < 720
+
+
+def test_actions_of_many_directions_keep_their_names_whole(browser, tmp_path):
+    write_real(tmp_path / "runs" / "real", beginning(Probe.load("ms_pacman"), segments=2))
+    with own_tab(browser, tmp_path / "runs", tmp_path, lambda address: checkpoints(address, "real")) as tab:
+        tab.open()
+        named = [words.split()[-2] for words in tab.texts(".bar")]
+        assert sorted(name for name in named if name.startswith("DOWN")) == ["DOWN", "DOWNLEFT", "DOWNRIGHT"]
+        whole = "return [...document.querySelectorAll('.bar .name')].every((one) => one.scrollWidth <= one.clientWidth)"
+        wait(lambda: tab.js(whole))
+        assert tab.js("return document.querySelectorAll('.bar .name').length") == 9
 
 
 def test_two_actions_stand_side_by_side(tab):

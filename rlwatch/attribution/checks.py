@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 FROM_ZERO = {
     ("lime", "ridge"),
@@ -20,23 +20,41 @@ FROM_ZERO = {
 }
 """Settings, by method, that may be 0; others start at 1, or above 0 where they are no whole numbers."""
 
+RARE = {torch.uint16, torch.uint32, torch.uint64}
+"""Types of numbers that torch stores, and has few operations for."""
+
 
 def check_network(network: object) -> None:
-    """Raises: TypeError: it is nothing that can be called."""
+    """Raises: TypeError: it is nothing that can be called, or it is without numbers."""
+    if isinstance(network, type):
+        raise TypeError(f"expected the network that the training calls, got the class {network.__name__}: pass one")
+    weights = network.parameters() if isinstance(network, nn.Module) else iter(())
+    if any(weight.is_meta for weight in weights):
+        raise TypeError("expected a network that holds numbers, got one on the device 'meta': load its weights first")
     if callable(network):
         return
     remedy = "build the network and load_state_dict into it" if isinstance(network, Mapping) else "pass a module"
     raise TypeError(f"expected the network that the training calls, got {type(network).__name__}: {remedy}")
 
 
+def check_numbers(observations: object, dtype: np.dtype[Any]) -> None:
+    """Raises: TypeError: what is no tensor is no array of numbers either, which its `dtype` says."""
+    if dtype.kind not in "biufc":
+        got = type(observations).__name__
+        remedy = "such as torch.from_numpy(Probe.load('breakout').observations())"
+        raise TypeError(f"expected observations as a tensor or an array of numbers, got {got} of {dtype}: {remedy}")
+
+
 def check_dense(observations: Tensor) -> None:
-    """Raises: TypeError: the observations are sparse, without numbers, or no real ones."""
+    """Raises: TypeError: the observations are sparse, without numbers, no real ones, or of a rare type."""
     if observations.layout != torch.strided:
         raise TypeError(f"expected dense observations, got {observations.layout}: pass observations.to_dense()")
     if observations.device.type == "meta":
         raise TypeError("expected observations that hold numbers, got some on the device 'meta': put them on another")
     if observations.is_complex() or observations.is_quantized:
         raise TypeError(f"expected real numbers as observations, got {observations.dtype}: pass floats or bytes")
+    if observations.dtype in RARE:
+        raise TypeError(f"expected floats or bytes as observations, got {observations.dtype}: torch can hardly use it")
 
 
 def check_bounds(low: object, high: object) -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlwatch.attribution.box import Bound
+from rlwatch.attribution.checks import check_whole
 from rlwatch.attribution.methods import CONSERVING, METHODS
 from rlwatch.attribution.passes import Network
 from rlwatch.attribution.request import Answer, Method, Observations, Request, request
@@ -86,6 +87,7 @@ def explain(
     """
     if target == ALL:
         return _all_of(list(explain_actions(network, observations, method, **settings)))
+    target_named(target, ALL)
     return explain_targets(network, observations, (target,), method, **settings)[target]
 
 
@@ -118,6 +120,8 @@ def explain_targets(
         outside [low, high]. TypeError: observations of a type that the network does not take, or a keyword that the
         method does not know. NotImplementedError: the network holds an operation for which LRP knows no rule.
     """
+    if isinstance(targets, str):
+        raise TypeError(f"expected several targets, got {targets!r}: pass a tuple, ({targets!r},), or call explain")
     if ALL in targets:
         raise ValueError("expected single targets, got 'all': use explain_actions, or explain(..., target='all')")
     scores = {target: target_named(target) for target in targets}
@@ -149,8 +153,7 @@ def explain_actions(
     Raises: as `explain_targets` does.
     """
     bounds = settings.pop("low", None), settings.pop("high", None)
-    if maps < 1:
-        raise ValueError(f"maps must be at least 1, got {maps}")
+    check_whole("maps", maps)
     asked = request(network, observations, method, settings.pop("batch_size", 64), *bounds, settings)
     start, size = 0, max(1, maps // MANY)
     while start < len(asked.observed):

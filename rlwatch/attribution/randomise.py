@@ -13,12 +13,16 @@ from rlwatch.attribution.operations.known import tensors_in
 from rlwatch.attribution.q_values import q_values_of
 from rlwatch.attribution.sandbox.untouched import untouched
 
+COMPUTED_OF = ("_orig", "_v")
+"""How `spectral_norm` and `weight_norm` of `torch.nn.utils` name the parameter that they compute a weight of."""
+
 
 def untrained(network: nn.Module, seed: int) -> nn.Module:
     """A copy of the network with every parameter drawn anew; the original and the global generators stay untouched.
 
-    A layer with `reset_parameters` draws as it does at birth. Parameters of other layers, whose initialisation is not
-    known, are drawn from a normal distribution of their own mean and spread.
+    A layer with `reset_parameters` draws as it does at birth. Parameters that it leaves alone (of `weight_norm` and
+    `spectral_norm`) and those of other layers, whose initialisation is not known, are drawn from a normal distribution
+    of their own mean and spread.
     Source: Adebayo et al. 2018, Sanity Checks for Saliency Maps, arXiv 1810.03292.
 
     Raises: TypeError when the network cannot be copied.
@@ -97,9 +101,19 @@ def _first_met(node: Any, wanted: dict[Any, nn.Module]) -> list[Any]:
 def _copied(network: nn.Module) -> nn.Module:
     try:
         with torch.inference_mode(mode=False):
-            return copy.deepcopy(network)
+            return copy.deepcopy(network, _derived(network))
     except Exception as error:
         raise TypeError(f"the network must be copyable to draw its weights anew, copying raised: {error}") from error
+
+
+def _derived(network: nn.Module) -> dict[int, Any]:
+    """What deepcopy is to put for weights that `weight_norm` and `spectral_norm` compute, and which it would refuse."""
+    held = ((module, name, value) for module in network.modules() for name, value in vars(module).items())
+    return {
+        id(value): value.detach().clone()
+        for module, name, value in held
+        if isinstance(value, Tensor) and any(hasattr(module, name + ending) for ending in COMPUTED_OF)
+    }
 
 
 def _draw(modules: list[nn.Module], seed: int) -> None:
@@ -111,9 +125,10 @@ def _draw(modules: list[nn.Module], seed: int) -> None:
 
 def _draw_one(module: nn.Module) -> None:
     reset = getattr(module, "reset_parameters", None)
+    before = [(parameter, parameter.clone()) for parameter in module.parameters(recurse=False)]
     if callable(reset):
         reset()
-        return
-    for parameter in module.parameters(recurse=False):
-        spread = parameter.std().item() if parameter.numel() > 1 else 0.0
-        parameter.normal_(parameter.mean().item(), spread)
+    for parameter, old in before:
+        spread = old.std().item() if old.numel() > 1 else 0.0
+        if torch.equal(parameter, old) and (spread or not callable(reset)):
+            parameter.normal_(old.mean().item(), spread)

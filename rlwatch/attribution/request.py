@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rlwatch.attribution.box import Bound, box_of
-from rlwatch.attribution.checks import check_bounds, check_dense, check_network, check_whole
+from rlwatch.attribution.checks import check_bounds, check_dense, check_network, check_numbers, check_whole
 from rlwatch.attribution.families.gradient import GRADIENT_METHODS, gradient_x_input
 from rlwatch.attribution.lrp.composites import COMPOSITES
 from rlwatch.attribution.lrp.interception import RuleOf
@@ -129,6 +129,7 @@ def _checked(network: Network, observations: Observations, batch_size: int) -> T
     check_whole("batch_size", batch_size)
     if not isinstance(observations, Tensor):
         array = np.ascontiguousarray(observations)
+        check_numbers(observations, array.dtype)
         weights = network.parameters() if isinstance(network, nn.Module) else iter(())
         device = next((weight.device for weight in weights), None)
         observations = torch.tensor(array, device=device)

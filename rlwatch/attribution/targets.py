@@ -120,17 +120,17 @@ TARGETS: dict[str, Target] = {
 }
 
 
-def target_named(name: str) -> Target:
-    """The target of this name: one of TARGETS, or action=k.
+def target_named(name: str, *others: str) -> Target:
+    """The target of this name: one of TARGETS, or action=k; `others` are names that the caller knows besides.
 
     Raises: ValueError: there is none.
     """
     match = re.fullmatch(r"action=(\d+)", str(name))
     if match:
         return Target(action(int(match[1])))
-    if name in TARGETS:
+    if isinstance(name, str) and name in TARGETS:
         return TARGETS[name]
-    raise ValueError(unknown("target", name, [*TARGETS, "action=k", "all"]))
+    raise ValueError(unknown("target", name, [*TARGETS, "action=k", *others]))
 
 
 def unknown(kind: str, name: object, known: list[str]) -> str:

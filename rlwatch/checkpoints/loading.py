@@ -114,8 +114,9 @@ def _numbers(saved: Saved, outputs: int, of_value: int) -> int:
 
 
 def _check_finite(network: nn.Module) -> None:
-    broken = [name for name, weights in network.named_parameters() if not weights.isfinite().all()]
-    if broken:
+    shapes = [tuple(weights.shape) for weights in network.parameters() if not weights.isfinite().all()]
+    if shapes:
         raise ValueError(
-            f"expected finite weights, got NaN or infinity in {', '.join(broken)}: the training has diverged before it"
+            f"expected finite weights, got NaN or infinity in {len(shapes)} of its {len(list(network.parameters()))} "
+            f"tensors, the first of shape {shapes[0]}: the training has diverged before it"
         )

@@ -75,7 +75,14 @@ class RunWriter:
         """
         known = "rlwatch/validity/", "rlwatch/cost/validity", "rlwatch/cost/actions"
         self.scalars(report.step, {tag: value for tag, value in report.scalars().items() if tag.startswith(known)})
-        self.findings(report.step, report.markdown())
+        self.revision(report, report.step)
+
+    def revision(self, report: Report, step: int) -> None:
+        """Adds anew what the tab says of a checkpoint that is written already, and in words at `step`; on disk, too.
+
+        Raises: OSError as `flush` does.
+        """
+        self.findings(step, report.markdown())
         self.tab(report)
         self.flush()
 

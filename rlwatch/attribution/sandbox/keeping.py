@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from inspect import ismemberdescriptor
 from operator import is_
 from types import CellType, SimpleNamespace
@@ -34,6 +35,7 @@ PLAIN = (SimpleNamespace, argparse.Namespace)
 LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event)
 """Who holds one of these is shared with another thread, and left to it."""
 MISSING = object()
+log = logging.getLogger("rlwatch")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def keep(roots: Iterable[Any]) -> list[Kept]:
         seen.add(id(value))
         if keeper is _array:
             if value.nbytes > room:
+                _tell(_whose(value, found), f"an array of {value.nbytes / 1e6:,.0f} MB")
                 continue
             room -= value.nbytes
         held, within = keeper(value)
@@ -70,7 +73,26 @@ def keep(roots: Iterable[Any]) -> list[Kept]:
         if len(within) <= left:
             left -= len(within)
             waiting.extend(within)
+        elif any(map(_keeper, set(map(type, within)))):
+            _tell(_whose(value, found), f"{type(value).__name__} of {len(within):,} values")
     return found
+
+
+def _whose(value: Any, found: Iterable[Kept]) -> str:
+    """The name under which something that is kept holds the value."""
+    holders = (content for _, _, content in found if isinstance(content, dict))
+    return next((str(name) for held in holders for name, one in held.items() if one is value), "an attribute")
+
+
+@cache
+def _tell(name: str, what: str) -> None:
+    """Say, once, what is left to itself."""
+    log.warning(
+        "rlwatch: %s of the network (%s) is too large to be put back after each checkpoint: if the network changes "
+        "what is in it as it is asked, keep it outside of the network, or as a tensor (register_buffer)",
+        name,
+        what,
+    )
 
 
 def put_back(kept: Iterable[Kept]) -> None:

@@ -20,6 +20,8 @@ export function findingsList({ store, data }) {
 
 function nothing(checkpoints) {
   if (!checkpoints.length) return "No checkpoint yet, so nothing was found.";
+  if (!Object.keys(checkpoints.at(-1).objects ?? {}).length)
+    return "No findings: no objects are known in the probe, name places of your own under [regions].";
   return Object.keys(checkpoints.at(-1).untrained ?? {}).length
     ? "Nothing has stood above its untrained baseline in two checkpoints in a row."
     : "No findings: there is no untrained baseline to compare with.";

@@ -31,8 +31,10 @@ function drawMoments(canvas, slider, told, probe, amounts, state) {
   slider.max = frames - 1;
   slider.value = frame;
   const words = `frame ${frame + 1}/${frames} · ${situationOf(probe.situation[frame])} · step ${whole(probe.step[frame])} of episode ${probe.episode[frame]}`;
-  const bars = state.compare ? "bars: difference of A and B" : "bars: relevance per frame";
-  told.textContent = `${words} · ${amounts ? bars : "no maps to compare"}`;
+  const [bars, none] = state.compare
+    ? ["bars: difference of A and B", "no maps to compare"]
+    : ["bars: relevance per frame", ""];
+  told.textContent = [words, amounts ? bars : none].filter(Boolean).join(" · ");
   const { context, width, height } = sized(canvas);
   context.clearRect(0, 0, width, height);
   paintSituations(context, probe, width / frames, height);
