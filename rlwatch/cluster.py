@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from rlwatch.comparison import Baseline, Look
-from rlwatch.examination import Examination, merged
+from rlwatch.monitor.comparison import Baseline, Look
+from rlwatch.monitor.examination import Examination, merged
+from rlwatch.monitor.resume import Planned
 from rlwatch.questions import Questions, figures_of, look_at, part_of, twin
-from rlwatch.resume import Planned
 
 AHEAD = 4
 """Checkpoints per core that are under way: enough to keep each busy, few enough for their maps to fit in memory."""

@@ -12,14 +12,14 @@ import torch
 
 from rlwatch import checkpoints
 from rlwatch.atari.probe import Probe
-from rlwatch.clips import ClipMaker, shown_frames
 from rlwatch.cluster import Alone, Cluster
-from rlwatch.comparison import Comparison, Look
-from rlwatch.examination import TARGETS, Examination
-from rlwatch.matching import matched
+from rlwatch.monitor.clips import ClipMaker, shown_frames
+from rlwatch.monitor.comparison import Comparison, Look
+from rlwatch.monitor.examination import TARGETS, Examination
+from rlwatch.monitor.matching import matched
+from rlwatch.monitor.resume import Log, Planned, read_log
 from rlwatch.questions import Questions
 from rlwatch.report import Report
-from rlwatch.resume import Log, Planned, read_log
 from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
 from rlwatch.tensorboard.writer import RunWriter
 

@@ -11,8 +11,8 @@ from numpy import ndarray
 
 from rlwatch import checkpoints
 from rlwatch.attribution.methods import QUERYING
-from rlwatch.comparison import Look
-from rlwatch.examination import Examination, Network, Part, Twin
+from rlwatch.monitor.comparison import Look
+from rlwatch.monitor.examination import Examination, Network, Part, Twin
 
 Figures = tuple[Mapping[str, float], float]
 """Those of the checks on a network's maps, and the seconds that they took."""

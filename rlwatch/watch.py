@@ -17,13 +17,13 @@ from torch.utils.hooks import RemovableHandle
 from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch.atari.probe import Probe
-from rlwatch.attaching import check_game, check_settings, first_step, loaded, past, untouched_generators
 from rlwatch.attribution.inputs import Observe
-from rlwatch.examination import Examination, Network
-from rlwatch.logbook import Fault, Job, Outcome, write
-from rlwatch.places import Log, opened
+from rlwatch.monitor.attaching import check_game, check_settings, first_step, loaded, past, untouched_generators
+from rlwatch.monitor.examination import Examination, Network
+from rlwatch.monitor.logbook import Fault, Job, Outcome, write
+from rlwatch.monitor.places import Log, opened
+from rlwatch.monitor.schedule import Schedule, Step, is_sparse, whole_step
 from rlwatch.report import Finding, Report
-from rlwatch.schedule import Schedule, Step, is_sparse, whole_step
 from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
 from rlwatch.unwrap import check_updates, is_first_rank, unwrapped
 

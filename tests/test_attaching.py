@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from rlwatch import Probe, Watch
 from rlwatch.attribution import explain
-from rlwatch.logbook import Fault
+from rlwatch.monitor.logbook import Fault
 from tests.fixtures.saved import small_probe
 from tests.test_watch import Nature
 

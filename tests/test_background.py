@@ -9,7 +9,7 @@ from rlwatch.atari import background, objects
 from rlwatch.atari.choose import choose, record_probe
 from rlwatch.atari.probe import Probe
 from rlwatch.atari.recording import record
-from rlwatch.examination import Examination
+from rlwatch.monitor.examination import Examination
 from tests.test_watch import Nature
 
 AIMS = {

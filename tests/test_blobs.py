@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 
 from rlwatch.atari import screen
 from rlwatch.atari.probe import Probe
-from rlwatch.clips import ClipMaker
-from rlwatch.comparison import Maps
+from rlwatch.monitor.clips import ClipMaker
+from rlwatch.monitor.comparison import Maps
 from rlwatch.pictures import heatmap
 from rlwatch.tensorboard import blobs
 from tests.fixtures.blobs import decode_frames, decode_maps

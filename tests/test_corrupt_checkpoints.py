@@ -7,7 +7,7 @@ import torch
 
 from rlwatch.checkpoints import load
 from rlwatch.cli import main
-from rlwatch.examination import Examination
+from rlwatch.monitor.examination import Examination
 from rlwatch.offline import explain_checkpoints
 from tests.fixtures.saved import save_checkpoints, small_probe
 from tests.test_watch import Nature

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from rlwatch import Probe, Watch, explain
-from rlwatch.clips import shown_frames
-from rlwatch.examination import Examination
+from rlwatch.monitor.clips import shown_frames
+from rlwatch.monitor.examination import Examination
+from rlwatch.monitor.schedule import Schedule
 from rlwatch.offline import explain_checkpoints
-from rlwatch.schedule import Schedule
 from rlwatch.tensorboard import blobs, tags
 from tests.fixtures.blobs import decode_maps
 from tests.fixtures.saved import save_checkpoints

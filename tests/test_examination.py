@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from rlwatch import Probe
-from rlwatch.clips import ClipMaker
-from rlwatch.examination import Examination
+from rlwatch.monitor.clips import ClipMaker
+from rlwatch.monitor.examination import Examination
 from rlwatch.pictures.heatmap import proposed_scale
 from tests.test_watch import Nature, SeesOnePixel
 

@@ -16,9 +16,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rlwatch import Probe, Watch, logbook
-from rlwatch.clips import ClipMaker
-from rlwatch.examination import Examination
+from rlwatch import Probe, Watch
+from rlwatch.monitor import logbook
+from rlwatch.monitor.clips import ClipMaker
+from rlwatch.monitor.examination import Examination
 from rlwatch.tensorboard.events import EventFile
 from rlwatch.tensorboard.writer import RunWriter
 from tests.fixtures.saved import beginning

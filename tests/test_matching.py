@@ -12,7 +12,7 @@ from torch import nn
 from rlwatch import Probe, Watch
 from rlwatch.atari import screen
 from rlwatch.checkpoints import load
-from rlwatch.matching import matched
+from rlwatch.monitor.matching import matched
 from rlwatch.tensorboard.writer import RunWriter
 from tests.fixtures.blobs import decode_maps
 from tests.fixtures.saved import small_probe

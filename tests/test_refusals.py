@@ -94,7 +94,7 @@ def test_an_operation_that_has_no_rule_is_said_in_one_line(saved, capsys, monkey
     def refusing(*_args, **_settings):
         raise NotImplementedError("deep_lift has no rule for softmax")
 
-    monkeypatch.setattr("rlwatch.examination.explain_targets", refusing)
+    monkeypatch.setattr("rlwatch.monitor.examination.explain_targets", refusing)
     assert main(["explain", saved[0], "--probe", saved[1], "--method", "deep_lift"]) == 1
     assert capsys.readouterr().err.startswith("rlwatch: deep_lift has no rule for softmax")
 
@@ -109,8 +109,8 @@ def test_a_reader_that_goes_away_is_no_error():
 
 def test_a_finding_in_a_pipe_is_one_line(saved, capsys, monkeypatch):
     words = "from step 0 " + "the agent looks at the ball " * 10
-    monkeypatch.setattr("rlwatch.comparison.sentence", lambda *_: words)
-    monkeypatch.setattr("rlwatch.comparison.spells", lambda *_: [type("Spell", (), {"start": 0})])
+    monkeypatch.setattr("rlwatch.monitor.comparison.sentence", lambda *_: words)
+    monkeypatch.setattr("rlwatch.monitor.comparison.spells", lambda *_: [type("Spell", (), {"start": 0})])
     assert main(["explain", saved[0], "--probe", saved[1], "--method", "epsilon"]) == 0
     assert words.strip() in capsys.readouterr().out
 

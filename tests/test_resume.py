@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+from rlwatch.monitor.resume import read_log
 from rlwatch.offline import explain_checkpoints
-from rlwatch.resume import read_log
 from rlwatch.tensorboard.runs import read_run
 from tests.fixtures.saved import save_checkpoints, small_probe, without_cost
 

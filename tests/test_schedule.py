@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from rlwatch.schedule import Schedule, is_sparse
+from rlwatch.monitor.schedule import Schedule, is_sparse
 
 
 class Clock:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from rlwatch.travel import Hold, form, pack, read_file, shared_file, unpack
+from rlwatch.monitor.travel import Hold, form, pack, read_file, shared_file, unpack
 
 
 def sent(value):

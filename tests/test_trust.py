@@ -10,12 +10,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from rlwatch import Probe, Watch, explain
-from rlwatch.asking import Explain, weights
 from rlwatch.measures.flipping import Gain
 from rlwatch.measures.relevance import pixels
-from rlwatch.schedule import Schedule
+from rlwatch.monitor.asking import Explain, weights
+from rlwatch.monitor.schedule import Schedule
+from rlwatch.monitor.trust import Sample, sample, trust, validity
 from rlwatch.tensorboard import tags
-from rlwatch.trust import Sample, sample, trust, validity
 from tests.fixtures.networks import Nature
 
 FRAMES = np.random.default_rng(0).integers(0, 256, size=(8, 4, 20, 20)).astype(np.uint8)

@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.inputs import Observe, View
-from rlwatch.matching import seen_as
+from rlwatch.monitor.matching import seen_as
 from rlwatch.watch import Watch
 
 IMAGE = 3

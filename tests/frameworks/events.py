@@ -6,7 +6,7 @@ from dataclasses import replace
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlwatch import Probe
-from rlwatch.travel import pack, unpack
+from rlwatch.monitor.travel import pack, unpack
 
 OBJECTS = {"Breakout": ("ball", "paddle", "bricks"), "Pong": ("ball", "player", "enemy")}
 

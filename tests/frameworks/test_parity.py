@@ -19,7 +19,7 @@ from rlwatch import explain
 from rlwatch.adapters import d3rlpy as d3rlpy_adapter
 from rlwatch.adapters import rllib as rllib_adapter
 from rlwatch.checkpoints import find, load
-from rlwatch.matching import matched
+from rlwatch.monitor.matching import matched
 from tests.frameworks import test_d3rlpy, test_pfrl, test_rllib, test_tianshou, test_torchrl
 from tests.frameworks import test_stable_baselines3 as stable
 from tests.frameworks.events import small

@@ -12,8 +12,8 @@ from jaxtyping import Float
 
 from rlwatch.measures.onset import sentence, spells, threshold
 from rlwatch.measures.relevance import ObjectRelevance, TargetRelevance, Trace, drift, q_statistics
+from rlwatch.monitor.trust import trust
 from rlwatch.report import Finding, Report
-from rlwatch.trust import trust
 
 RESTS = {"greedy": "the value", "contrast": "the choice"}
 SILENT = {

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlwatch.asking import device_of
 from rlwatch.atari import screen
 from rlwatch.atari.probe import Probe
 from rlwatch.atari.screen import Size
@@ -17,6 +16,7 @@ from rlwatch.attribution.checks import check_network
 from rlwatch.attribution.inputs import Observe, fit
 from rlwatch.attribution.lrp.interception import Interception
 from rlwatch.attribution.sandbox.untouched import check_made, parts_of
+from rlwatch.monitor.asking import device_of
 
 DEPTHS = (4, 1, 2, 8)
 """How many stacked pictures are tried of a network that does not say what its first convolution reads."""

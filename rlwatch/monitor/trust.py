@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import nn
 
-from rlwatch.asking import Explain, Maps, Network, asking, device_of, weights
 from rlwatch.atari import screen
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.inputs import Observe
@@ -19,6 +18,7 @@ from rlwatch.attribution.randomise import cascade
 from rlwatch.measures.flipping import Gain, gains
 from rlwatch.measures.relevance import Pixels
 from rlwatch.measures.validity import covered, mass, moves, pointing, spearman, ssim
+from rlwatch.monitor.asking import Explain, Maps, Network, asking, device_of, weights
 
 Check = tuple[str, str, float]
 """The name of a check, the target whose maps it is about, and its figure."""

@@ -6,9 +6,9 @@ from itertools import chain, pairwise
 from pathlib import Path
 
 from rlwatch.checkpoints import Checkpoint
-from rlwatch.comparison import Past
 from rlwatch.measures.relevance import ObjectRelevance
-from rlwatch.schedule import is_sparse
+from rlwatch.monitor.comparison import Past
+from rlwatch.monitor.schedule import is_sparse
 from rlwatch.tensorboard.runs import UNMEASURED, Run, history, newest_scales, read_run
 
 EVERY_CHECKPOINT = "rlwatch/q/greedy"

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from rlwatch.clips import ClipMaker
-from rlwatch.comparison import Past
-from rlwatch.examination import Examination
+from rlwatch.monitor.clips import ClipMaker
+from rlwatch.monitor.comparison import Past
+from rlwatch.monitor.examination import Examination
 from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.blobs import Blobs
 from rlwatch.tensorboard.writer import RunWriter

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from rlwatch.atari import screen
 from rlwatch.atari.names import ACTIONS
 from rlwatch.atari.probe import Probe
-from rlwatch.comparison import Maps
+from rlwatch.monitor.comparison import Maps
 from rlwatch.pictures.clip import encode_gif
 from rlwatch.pictures.film import Caption, film
 from rlwatch.pictures.heatmap import proposed_scale

@@ -12,10 +12,10 @@ import torch
 
 from rlwatch.atari.names import plain
 from rlwatch.atari.probe import Probe
-from rlwatch.comparison import Past
-from rlwatch.examination import Examination
-from rlwatch.resume import read_log
-from rlwatch.schedule import whole_step
+from rlwatch.monitor.comparison import Past
+from rlwatch.monitor.examination import Examination
+from rlwatch.monitor.resume import read_log
+from rlwatch.monitor.schedule import whole_step
 
 PLACES = ("inline", "process")
 SEEDS = 2**32

@@ -11,14 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from rlwatch.asking import device_of, numbers
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.explain import Explanation, explain_actions, explain_targets
 from rlwatch.attribution.inputs import Observe
 from rlwatch.attribution.methods import of_part
 from rlwatch.attribution.randomise import untrained
-from rlwatch.comparison import Baseline, Comparison, Look, Maps, timed
-from rlwatch.matching import matched
 from rlwatch.measures.relevance import (
     ObjectRelevance,
     TargetRelevance,
@@ -27,8 +24,11 @@ from rlwatch.measures.relevance import (
     target_relevance,
     traced,
 )
+from rlwatch.monitor.asking import device_of, numbers
+from rlwatch.monitor.comparison import Baseline, Comparison, Look, Maps, timed
+from rlwatch.monitor.matching import matched
+from rlwatch.monitor.trust import Sample, sample, trust, validity
 from rlwatch.report import Report
-from rlwatch.trust import Sample, sample, trust, validity
 
 Network = Callable[[Tensor], Any]
 Part = tuple[Mapping[str, Explanation], float]

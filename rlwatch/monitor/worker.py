@@ -19,12 +19,12 @@ from typing import Any
 import cloudpickle
 import torch
 
-from rlwatch.comparison import Past
-from rlwatch.examination import Examination, Network
-from rlwatch.logbook import Fault, Job, Logbook, Outcome
+from rlwatch.monitor.comparison import Past
+from rlwatch.monitor.examination import Examination, Network
+from rlwatch.monitor.logbook import Fault, Job, Logbook, Outcome
+from rlwatch.monitor.travel import Form, Hold, form, pack, read_file, shared_file, unpack
 from rlwatch.report import Report
 from rlwatch.tensorboard.writer import RunWriter
-from rlwatch.travel import Form, Hold, form, pack, read_file, shared_file, unpack
 
 LIVES = 2
 LOOK = 0.02
@@ -164,7 +164,7 @@ class Worker:
 
 def _launch(*descriptors: int) -> subprocess.Popen[bytes]:
     """The worker's process. Not by multiprocessing, which would run the training's script in it once more."""
-    command = [sys.executable, "-c", f"from rlwatch.worker import serve; serve{descriptors}"]
+    command = [sys.executable, "-c", f"from rlwatch.monitor.worker import serve; serve{descriptors}"]
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     return subprocess.Popen(  # noqa: S603 - our own code
         command,

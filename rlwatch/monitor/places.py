@@ -7,13 +7,13 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from rlwatch.attaching import warn_of_another
-from rlwatch.comparison import Past
-from rlwatch.examination import Examination
-from rlwatch.logbook import Inline, Logbook
+from rlwatch.monitor.attaching import warn_of_another
+from rlwatch.monitor.comparison import Past
+from rlwatch.monitor.examination import Examination
+from rlwatch.monitor.logbook import Inline, Logbook
+from rlwatch.monitor.worker import Worker
 from rlwatch.tensorboard.events import check_folder
 from rlwatch.tensorboard.writer import RunWriter
-from rlwatch.worker import Worker
 
 
 @dataclass(frozen=True)
