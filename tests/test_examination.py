@@ -90,6 +90,15 @@ def test_a_network_that_turns_into_another_shape_is_refused_with_what_was_expect
         examination.report(1, network=Nature(actions=6))
 
 
+def test_greedy_actions_of_another_action_set_are_not_compared(probe):
+    examination = Examination(Nature(), probe)
+    first, other, again = (examination.report(step, network=Nature(actions=n)) for step, n in enumerate((4, 18, 18)))
+    assert math.isnan(other.q.churn)
+    assert other.notes[0] == "the network has 18 actions, 4 at the checkpoint before: their churn is not known"
+    assert not math.isnan(again.q.churn)
+    assert not [note for note in (*first.notes, *again.notes) if "actions" in note]
+
+
 def test_the_colour_scale_of_a_run_grows_and_never_shrinks(probe):
     clips, generator = ClipMaker(probe), np.random.default_rng(0)
     weak = generator.normal(size=(8, 84, 84)).astype(np.float32)

@@ -78,8 +78,9 @@ class Comparison:
     def follow(self, step: int, look: Look, *, checkpoint: str = "", returns: float = np.nan) -> Report:
         """The report of a look, compared with the one before; it stands in `last` until the next one."""
         cost, before = dict(look.cost), self.last
+        changed = list(_other_actions(look, before))
         with timed(cost, "compare"):
-            q = q_statistics(look.maps.q_values, None if before is None else before.maps.q_values)
+            q = q_statistics(look.maps.q_values, None if before is None or changed else before.maps.q_values)
             targets = dict(look.targets) if before is None else _drifted(look, before)
         self.last = look
         self.recall(step, {target: measured.objects for target, measured in targets.items()})
@@ -93,7 +94,7 @@ class Comparison:
             targets=targets,
             untrained=self.baseline,
             findings=tuple(self._findings()),
-            notes=tuple(_notes(look)),
+            notes=(*changed, *_notes(look)),
             validity=look.validity,
             trust=trust(look.validity) if look.validity else "",
             all_actions=look.actions is not None,
@@ -139,6 +140,13 @@ def _notes(look: Look, *, much: float = 1 / 3) -> Iterator[str]:
                 f"{measured.spot.share:.0%} of what {told} rests on lies in one place that belongs to no object, "
                 f"around line {measured.spot.y:.0f}, column {measured.spot.x:.0f} of the agent's picture"
             )
+
+
+def _other_actions(look: Look, before: Look | None) -> Iterator[str]:
+    """What a reader must know where greedy actions cannot be compared with those before."""
+    now, then = (0 if one is None else one.maps.q_values.shape[1] for one in (look, before))
+    if then and now != then:
+        yield f"the network has {now} actions, {then} at the checkpoint before: their churn is not known"
 
 
 @contextmanager
