@@ -13,7 +13,8 @@ from rlwatch import outputs
 from rlwatch.commands import compare, probes
 from rlwatch.commands.terminal import console_of, end_quietly, interrupted, own_output, shown_progress
 from rlwatch.commands.told import above, check_target, folder, setting
-from rlwatch.connection import connected
+from rlwatch.connection import HERE, connected
+from rlwatch.loading import loaded
 from rlwatch.report import COLUMNS, MEANINGS, Report
 
 DESCRIPTION = """\
@@ -152,6 +153,7 @@ def _explain(options: argparse.Namespace) -> int:
     if options.method in SLOW:
         print(f"rlwatch: {SLOW_WORDS.format(options.method)}", file=sys.stderr)  # noqa: T201 - a program prints
     with connected(options.ray) as cluster, shown_progress("checkpoints") as progress, own_output() as output:
+        loaded(HERE)
         from rlwatch.offline import explain_checkpoints  # noqa: PLC0415 - torch loads only for what needs it
 
         reports = explain_checkpoints(

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 from rlwatch.monitor.comparison import Baseline, Look
@@ -51,7 +52,9 @@ class Cluster:
     """
 
     def __init__(self, questions: Questions, ray: Any, count: int) -> None:
-        self._questions, self._ray, self._asked = questions, ray, [ray.put(questions)]
+        self._questions, self._ray, self._asked = questions, ray, [ray.put(questions.sent())]
+        # one remote function per task: those of one are begun in their order, in processes that are kept for them
+        self._remote = cache(ray.remote(num_cpus=1, max_retries=RETRIES))
         self._cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
         self._split = count < self._cores or questions.costly
         self._twins: list[Any] = []
@@ -79,7 +82,7 @@ class Cluster:
         return merged([self._result(one, "an untrained network") for one in self._twins])
 
     def _begun(self, task: Any, *about: Any) -> Any:
-        return self._ray.remote(num_cpus=1, max_retries=RETRIES)(task).remote(self._asked, *about)
+        return self._remote(task).remote(self._asked, *about)
 
     def _begun_look(self, one: Planned) -> Any:
         found, path = [], one.saved.path

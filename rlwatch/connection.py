@@ -1,12 +1,14 @@
 """The way to a Ray cluster; what is needed here and there loads meanwhile."""
 
+import gc
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from threading import Thread
 from typing import Any
+
+from rlwatch.loading import loaded
 
 LOCAL = "local"
 """The address that stands for a cluster of this machine's cores, which is started and ended here."""
@@ -18,6 +20,7 @@ EARLY = 16
 """Processes of a cluster that load at most before it is known how many are needed."""
 GREETING, SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]), b"\x04"
 """What is said to a gRPC server, as a cluster has, and the fourth byte of its answer: frames of settings (RFC 9113)."""
+ADMITTED = "set RAY_AUTH_MODE=token where it was started with a token, which must be here too"
 REMEDY = "`ray status --address ADDRESS` says more; leave ADDRESS out for this machine's cores"
 
 
@@ -39,14 +42,15 @@ def connected(address: str | None) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    loading = Thread(target=import_module, args=[HERE], daemon=True)
+    loading = Thread(target=loaded, args=[HERE], daemon=True)
     loading.start()
     try:
         _connect(ray, address)
         if address == LOCAL:
             _forgo_scaling(ray)
+        load = ray.remote(num_cpus=1)(_load)
         for _ in range(min(EARLY, int(ray.cluster_resources().get("CPU", 1)))):
-            ray.remote(num_cpus=1)(_load).remote()
+            load.remote()
         loading.join()
         yield ray
     finally:
@@ -60,7 +64,8 @@ def _forgo_scaling(ray: Any) -> None:
 
 
 def _load() -> None:
-    import_module(THERE)
+    loaded(THERE)
+    gc.freeze()  # nor is any of it looked at again between checkpoints
 
 
 def _connect(ray: Any, address: str) -> None:
@@ -74,8 +79,10 @@ def _connect(ray: Any, address: str) -> None:
         _check_answer(address)
     try:
         ray.init(address, log_to_driver=False, logging_level="warning", **alone)
-    except ray.exceptions.RayError as error:
-        raise ConnectionError(f"expected a Ray cluster at {address}, got none ({error}): {REMEDY}") from error
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        raise ConnectionError(
+            f"expected a Ray cluster at {address}, got none ({error}): {ADMITTED}, {REMEDY}"
+        ) from error
     finally:
         for name in os.environ.keys() - before.keys():
             del os.environ[name]

@@ -1,6 +1,7 @@
 """What every checkpoint is asked, and how a process of a Ray cluster answers; loads no more than these need."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,13 @@ class Questions:
     def costly(self) -> bool:
         """Whether the method asks the network many times about each observation."""
         return self.examination.method in QUERYING
+
+    def sent(self) -> "Questions":
+        """The same without the boxes of the probe's objects, which are slow to send and stand in its masks already."""
+        examination, probe = copy(self.examination), copy(self.examination.probe)
+        vars(probe).pop("placed", None)
+        examination.probe = probe
+        return replace(self, examination=examination)
 
     def look(self, network: Network, *, actions: bool, **found: Any) -> Look:
         """What a checkpoint's network yields; `found`: as `Examination.look` takes it.

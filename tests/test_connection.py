@@ -3,9 +3,11 @@
 import socket
 import sys
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 
+from rlwatch import connection
 from rlwatch.connection import _check_answer, connected
 
 
@@ -33,3 +35,21 @@ def test_what_does_not_answer_as_a_cluster_is_refused(said):
         Thread(target=answer, daemon=True).start()
         with pytest.raises(ConnectionError, match=f"at {address}, got something else: `ray status"):
             _check_answer(address)
+
+
+@pytest.mark.parametrize("error", [ConnectionError, LookupError])
+def test_a_cluster_that_lets_nobody_in_without_its_token_is_refused_with_the_remedy(monkeypatch, error):
+    def init(*_, **__):
+        raise error("Failed to connect to Ray cluster")  # Ray's own words when it has no token to show
+
+    ray = SimpleNamespace(
+        init=init, exceptions=SimpleNamespace(RayError=LookupError), is_initialized=bool, shutdown=lambda: None
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    for name in ("_check_answer", "loaded"):
+        monkeypatch.setattr(connection, name, lambda _: None)
+    with (
+        pytest.raises(ConnectionError, match=r"got none \(Failed.*\): set RAY_AUTH_MODE=token .* `ray status"),
+        connected("host:1"),
+    ):
+        pass

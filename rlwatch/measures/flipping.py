@@ -6,7 +6,6 @@ from itertools import product
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
-from scipy.integrate import trapezoid
 
 from rlwatch.measures.relevance import bootstrap_interval
 
@@ -127,6 +126,8 @@ def _gain(
 
     `still`: a movement below this part of the largest Q-value is rounding in float32.
     """
+    from scipy.integrate import trapezoid  # noqa: PLC0415 - takes long to load, and only the checks need it
+
     score = np.einsum("pta,pa->pt", own.astype(np.float64), weights)
     by_chance = np.einsum("opta,pa->opt", random.astype(np.float64), weights)
     area = trapezoid(by_chance.mean(axis=0) - score, sizes / sizes[-1], axis=1)

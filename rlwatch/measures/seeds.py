@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import trim_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +40,8 @@ def interquartile_mean(scores: Float[np.ndarray, "*resample run task"]) -> Float
 
     Source: Agarwal et al. 2021, Deep Reinforcement Learning at the Edge of the Statistical Precipice, section 4.3.
     """
+    from scipy.stats import trim_mean  # noqa: PLC0415 - takes long to load, and the other commands need it not
+
     return np.asarray(trim_mean(scores.reshape(*scores.shape[:-2], -1), 0.25, axis=-1))
 
 

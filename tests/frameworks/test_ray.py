@@ -56,6 +56,28 @@ def test_two_processes_say_what_one_says(asked):
     assert ray.is_initialized()
 
 
+def noting(began):
+    """The task that looks, which notes in a file which checkpoint it comes to."""
+
+    def run(asked, path, *about):
+        with began.open("a") as file:
+            file.write(f"{path}\n")
+        return import_module("rlwatch.questions").look_at(asked, path, *about)
+
+    return run
+
+
+@pytest.mark.usefixtures("_two_processes")
+def test_checkpoints_are_begun_in_their_order_but_for_those_under_way(asked, tmp_path, monkeypatch):
+    settings, _ = asked
+    paths = [str(path) for path in sorted(save_checkpoints(tmp_path / "checkpoints", 16).iterdir())]
+    monkeypatch.setattr(cluster, "look_at", noting(tmp_path / "began"))
+    list(explain_checkpoints(**(settings | {"paths": paths}), ray=ray))
+    began = (tmp_path / "began").read_text().split()
+    assert sorted(began) == paths
+    assert max(abs(place - paths.index(path)) for place, path in enumerate(began)) < 2
+
+
 @pytest.mark.usefixtures("_two_processes")
 def test_a_process_that_is_killed_changes_nothing(asked, tmp_path, monkeypatch):
     settings, alone = asked
