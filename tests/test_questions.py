@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from rlwatch import Probe
-from rlwatch.examination import Examination
+from rlwatch.monitor.examination import Examination
 from rlwatch.questions import Questions
 from tests.fixtures.saved import beginning
 from tests.test_watch import Nature
