@@ -72,3 +72,8 @@ def test_a_display_is_on_the_screens_on_which_something_is_written():
     at = Box(20, 8, 12, 8)
     screens, _ = shown(at, np.arange(20) % 2 * 50)
     assert written(at, screens).tolist() == [False, True] * 10
+    screens[::2, 8:12, 20:24] = 90
+    assert written(at, screens).all()
+    screens[:, 8:16, 32:] = 50  # what it stands beside
+    screens[:, 8:16, 20:32] = 0
+    assert not written(at, screens).any()

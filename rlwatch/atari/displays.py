@@ -56,11 +56,14 @@ def displays(
 
 
 def written(box: Box, screens: UInt8[np.ndarray, "screen y x"]) -> Bool[np.ndarray, " screen"]:
-    """On which screens there is something in a box: more than one colour, its rim included."""
+    """On which screens there is something in a box: more than one colour, or one that does not go on beside it."""
     y, x = (slice(max(start - 1, 0), start + long + 1) for start, long in ((box.y, box.h), (box.x, box.w)))
-    inside = screens[:, y, x].reshape(len(screens), -1)
-    several: Bool[np.ndarray, " screen"] = (inside != inside[:, :1]).any(axis=1)
-    return several
+    inside = np.zeros(screens.shape[1:], bool)
+    inside[box.y : box.y + box.h, box.x : box.x + box.w] = True
+    within, beside = screens[:, y, x][:, inside[y, x]], screens[:, y, x][:, ~inside[y, x]]
+    one = within[:, :1]
+    something: Bool[np.ndarray, " screen"] = (within != one).any(axis=1) | (beside != one).all(axis=1)
+    return something
 
 
 def _shifts(box: Box, screens: np.ndarray) -> bool:

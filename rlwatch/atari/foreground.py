@@ -90,12 +90,12 @@ def parts(
     Where the plate holds a thing that is not there, the ground that stands out is no part, and is put into the plate.
     """
     everything, missing = _told_apart(_differing(screens, found, segment, palette), screens, found.plates[found.of])
-    if not missing.any():
-        return everything
     plates = [
         bared(plate, screens[own], missing[own], segment[own])
         for plate, own in ((plate, found.of == scene) for scene, plate in enumerate(found.plates))
     ]
+    if np.array_equal(plates, found.plates):
+        return everything
     found = found._replace(plates=np.stack(plates))
     return _told_apart(_differing(screens, found, segment, palette), screens, found.plates[found.of])[0]
 
