@@ -110,6 +110,7 @@ def describe(name: str | Path, *, objects: str | Path | None = None) -> dict[str
             "reason": probe.placed.reason,
             "steady": probe.placed.steady,
             "named": probe.placed.named,
+            "scrolling": probe.placed.scrolling,
         },
         "objects": measured,
     }

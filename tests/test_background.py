@@ -120,6 +120,41 @@ def test_two_that_look_different_and_are_seen_together_get_two_names_and_twins_g
     assert set(found(screens(20, twins)).parts) == {"moving-1"}
 
 
+def test_what_looks_different_shares_no_name_however_much_there_is():
+    colours = {y: 20 + 25 * index for index, y in enumerate(range(50, 190, 14))}
+
+    def draw(screen, time):
+        for index, (y, colour) in enumerate(colours.items()):
+            screen[y : y + 4 + index % 2 * 6, 2 * index + time : 2 * index + time + 8] = colour
+
+    objects_found = found(screens(20, draw))
+    assert list(objects_found.parts) == [f"moving-{number}" for number in range(1, 8)]
+    for parts in objects_found.parts.values():
+        assert len({(part.box.y, *part.colour) for part in parts}) == 1
+    assert 0.5 < objects_found.named < 0.9
+
+
+def test_a_display_has_a_box_only_where_something_is_written():
+    def draw(screen, time):
+        screen[100:108, time : time + 8] = 50
+        if time < 40:
+            screen[8:16, 20:24] = screen[8:16, 28 : 30 + time // 20] = 90
+
+    objects_found = found(screens(20, draw))
+    assert [len(boxes) for boxes in objects_found.displays["hud"]] == [1] * 20 + [0] * 20
+
+
+def test_things_that_pass_by_over_plain_ground_are_found_and_the_scene_is_said_to_scroll():
+    def draw(screen, time):
+        for x, y in ((20, 150), (60, 120), (100, 170)):
+            screen[y - time : y - time + 8, x : x + 8] = 50 + x
+        screen[100:108, 140:148] = 200
+
+    passing = found(screens(20, draw))
+    assert passing.scrolling > 0.8
+    assert passing.parts
+
+
 def test_a_thing_that_changes_its_colour_from_segment_to_segment_stays_one():
     def draw(screen, time):
         screen[100:108, time : time + 8] = 120 if time < 40 else 180

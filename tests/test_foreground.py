@@ -76,3 +76,14 @@ def test_a_part_holds_its_pixels_and_their_mean_colour():
     assert part.box == Box(10, 20, 4, 4)
     np.testing.assert_array_equal(part.pixels, [[1, 1, 1, 1]] * 2 + [[1, 1, 0, 0]] * 2)
     assert part.colour.tolist() == [60.0] * 3
+
+
+def test_where_the_plate_holds_a_thing_that_is_elsewhere_there_is_no_part():
+    plate = drawn((40, 100, 8, 8, 50))
+    assert boxes([drawn((8 * i, 150, 8, 8, 50)) for i in range(10)], plate) == [[(8 * i, 150, 8, 8)] for i in range(10)]
+
+
+def test_a_floe_that_the_plate_holds_is_found_whole_when_it_comes_back():
+    plate = drawn((60, 100, 24, 8, 50))
+    ways = [*range(30, 100, 2), *range(100, 30, -2)]
+    assert boxes([drawn((x, 100, 24, 8, 50)) for x in ways], plate) == [[(x, 100, 24, 8)] for x in ways]

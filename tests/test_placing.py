@@ -37,15 +37,26 @@ def test_a_hollow_piece_leaves_its_middle_free():
     assert not drawn[40, 42]
 
 
-def test_what_was_found_stands_on_its_own_screens_and_displays_stand_on_all():
+def test_what_was_found_stands_on_its_own_screens_and_so_do_displays():
     found = background.Found(
         parts={"moving-1": [part(1, Box(5, 5, 4, 4))]},
-        displays={"score": (Box(0, 0, 20, 8),)},
+        displays={"score": [(Box(0, 0, 20, 8),), (), (), (Box(0, 0, 20, 8),)]},
         sureness={"moving-1": background.Sureness(1.0, 1.0)},
         steady=1.0,
         named=0.5,
     )
     placed = placing.by_background(found, 4)
     assert [len(pieces) for pieces in placed.shapes["moving-1"]] == [0, 1, 0, 0]
-    assert [pieces[0].box for pieces in placed.shapes["score"]] == [Box(0, 0, 20, 8)] * 4
+    assert [[piece.box for piece in pieces] for pieces in placed.shapes["score"]] == [
+        [Box(0, 0, 20, 8)],
+        [],
+        [],
+        [Box(0, 0, 20, 8)],
+    ]
     assert "50%" in str(placed)
+    assert "scrolls" not in str(placed)
+
+
+def test_a_scene_that_scrolls_is_said_to():
+    found = background.Found({}, {}, {}, steady=1.0, named=0.9, scrolling=0.8)
+    assert "the scene scrolls (80% of the frames)" in str(placing.by_background(found, 4))

@@ -22,6 +22,14 @@ def test_no_two_objects_of_a_sheet_share_a_colour_and_a_name_stands_at_its_box()
         assert any(beside) == (index < 2)
 
 
+def test_a_title_too_long_for_a_line_takes_two():
+    black = np.zeros((1, 210, 160, 3), np.uint8)
+    short, long = (sheet.draw("word " * words, black, [{}], ["label"], {"ball": 1}) for words in (10, 60))
+    assert len(long) == len(short) + sheet.LINE
+    margin = long[: 3 * sheet.LINE, -sheet.EDGE :]
+    assert (margin == sheet.PAPER).all()
+
+
 @pytest.mark.real
 def test_the_contact_sheet_shows_each_segments_screen_with_its_outlines():
     probe = Probe.load("breakout")

@@ -11,10 +11,11 @@ from itertools import compress
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from rlwatch.atari.displays import displays
+from rlwatch.atari.displays import displays, written
 from rlwatch.atari.foreground import UNSTEADY, Part, parts, scenes
 from rlwatch.atari.kinds import Kind, named
 from rlwatch.atari.screen import SKIP, Box, within
+from rlwatch.atari.scrolling import scrolling
 from rlwatch.atari.tracking import Thing, follow
 
 LARGE, WIDE = 1 / 6, 0.6
@@ -43,16 +44,18 @@ class Sureness:
 class Found:
     """The objects of some frames of two raw screens each.
 
-    `parts`: each object's parts, by screen (2 × frame, and one more for the second). `displays`: boxes that hold on
-    every screen. `steady`: part of the screens that are like a background. `named`: part of the pixels that stand out
-    from it which belong to an object. `reason`: why there are no objects, or "".
+    `parts`: each object's parts, by screen (2 × frame, and one more for the second). `displays`: each display's boxes
+    on each screen. `steady`: part of the screens that are like a background. `named`: part of the pixels that stand out
+    from it which belong to an object. `scrolling`: part of the frames in which nearly all that moves goes the same way.
+    `reason`: why there are no objects, or "".
     """
 
     parts: Mapping[str, Sequence[Part]]
-    displays: Mapping[str, tuple[Box, ...]]
+    displays: Mapping[str, Sequence[tuple[Box, ...]]]
     sureness: Mapping[str, Sureness]
     steady: float
     named: float
+    scrolling: float = 0.0
     reason: str = ""
 
 
@@ -74,7 +77,7 @@ def find(
     large, wide = _oversized(everything, flat[0].shape)
     steady, calm = float((scenery.of != UNSTEADY).mean()), 1 - _screens(everything, large) / len(flat)
     if min(steady, calm) < STEADY:
-        return Found({}, {}, {}, min(steady, calm), 0.0, UNRELIABLE)
+        return Found({}, {}, {}, min(steady, calm), 0.0, reason=UNRELIABLE)
 
     moments = SKIP * np.arange(len(screens))[:, None] + np.arange(2)
     things = follow(list(compress(everything, ~(large | wide))), segments, moments.ravel())
@@ -85,11 +88,18 @@ def find(
     kinds = named(playing, len(screens))
     return Found(
         parts={name: sorted(_parts(kind.things), key=lambda part: part.screen) for name, kind in kinds.items()},
-        displays=shown,
+        displays={name: _written(own, flat) for name, own in shown.items()},
         sureness={name: _sureness(kind) for name, kind in kinds.items()},
         steady=steady,
         named=sum(kind.area for kind in kinds.values()) / max(sum(thing.area for thing in playing), 1),
+        scrolling=scrolling(playing, len(screens)),
     )
+
+
+def _written(boxes: Sequence[Box], flat: UInt8[np.ndarray, "screen y x"]) -> list[tuple[Box, ...]]:
+    """On each screen, the boxes of a display in which there is something."""
+    shown = zip(*(written(box, flat).tolist() for box in boxes), strict=True)
+    return [tuple(compress(boxes, there)) for there in shown]
 
 
 def _oversized(

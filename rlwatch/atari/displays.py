@@ -19,6 +19,12 @@ TELLS = 0.5
 """How much a display of the score tells of the score: adjusted mutual information, 1 = everything, 0 = by chance."""
 LEAST = 4
 """Pixels that a display is wide and high at least."""
+SHIFT = 4
+"""Pixels by which what is in a box may shift from one screen to the next, as floes do and digits do not."""
+REMAINS = 0.25
+"""Part of the pixels that changed which may remain so after the shift."""
+SHOWN = 0.05
+"""Part of the screens, at least, on which something must be written in a display."""
 
 
 def displays(
@@ -30,7 +36,8 @@ def displays(
 ) -> dict[str, tuple[Box, ...]]:
     """The boxes of the displays: `score`, whose content tells the score, and `hud`, all others; none has no entry.
 
-    A display stands at the top or at the foot, in lines through which hardly anything moves, and changes now and then.
+    A display stands at the top or at the foot, in lines through which hardly anything moves, and changes now and then,
+    but not by shifting as a whole. It is no higher than the strip at the top, wherever it stands.
     What the background holds of it, beside the signs that change, is told by their colours. `score`: the score that a
     screen shows, NaN where it is not known.
     """
@@ -38,13 +45,36 @@ def displays(
     at_edge = [part for part in signs if not TOP < (part.box.y + part.box.h / 2) / y < 1 - FOOT]
     changing = painted(at_edge, (y, x)) & ~_played(movers, len(screens), y)[:, None]
     boxes = [_whole(box, screens, plate) for box in gathered(changing) if min(box.w, box.h) >= LEAST]
-    boxes = list(dict.fromkeys(box for box in boxes if box.h <= FOOT * y))
+    boxes = list(dict.fromkeys(box for box in boxes if box.h <= TOP * y and not _shifts(box, screens)))
+    boxes = [box for box in boxes if written(box, screens).mean() >= SHOWN]
     telling = [_tells(box, screens, score) >= TELLS for box in boxes]
     sorted_out = {
         "score": tuple(box for box, tells in zip(boxes, telling, strict=True) if tells),
         "hud": tuple(box for box, tells in zip(boxes, telling, strict=True) if not tells),
     }
     return {name: own for name, own in sorted_out.items() if own}
+
+
+def written(box: Box, screens: UInt8[np.ndarray, "screen y x"]) -> Bool[np.ndarray, " screen"]:
+    """On which screens there is something in a box: more than one colour, or one that does not go on beside it."""
+    y, x = (slice(max(start - 1, 0), start + long + 1) for start, long in ((box.y, box.h), (box.x, box.w)))
+    inside = np.zeros(screens.shape[1:], bool)
+    inside[box.y : box.y + box.h, box.x : box.x + box.w] = True
+    within, beside = screens[:, y, x][:, inside[y, x]], screens[:, y, x][:, ~inside[y, x]]
+    one = within[:, :1]
+    something: Bool[np.ndarray, " screen"] = (within != one).any(axis=1) | (beside != one).all(axis=1)
+    return something
+
+
+def _shifts(box: Box, screens: np.ndarray) -> bool:
+    """Whether what is in and around a box shifts sideways in most of the screens in which it changes."""
+    around = screens[:, box.y : box.y + box.h, max(box.x - SHIFT, 0) : box.x + box.w + SHIFT]
+    before, after = around[:-1], around[1:]
+    lines = (before != after).any(axis=2, keepdims=True)
+    apart = (before != after).sum(axis=(1, 2))
+    pairs = [pair for by in range(1, SHIFT + 1) for pair in ((np.s_[by:], np.s_[:-by]), (np.s_[:-by], np.s_[by:]))]
+    shifted = [(lines & (before[..., old] != after[..., new])).sum(axis=(1, 2)) for old, new in pairs]
+    return bool(2 * np.count_nonzero(np.min(shifted, axis=0) < REMAINS * apart) > np.count_nonzero(apart))
 
 
 def _played(movers: Sequence[Part], screens: int, lines: int) -> Bool[np.ndarray, " y"]:

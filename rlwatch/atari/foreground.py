@@ -1,12 +1,14 @@
 """What stands out from a game's background: the connected parts of each screen that the scene's plate does not hold."""
 
 from collections import Counter
+from itertools import groupby
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from rlwatch.atari.ghosts import bared, ghosts
 from rlwatch.atari.screen import Box
 
 CHANGED = 0.25
@@ -85,7 +87,38 @@ def parts(
 
     What differs from the plate but stands still over a segment (a hole that bricks left, a figure that waits) is told
     apart from what moves past it: it is a part of its own wherever half of it is there, and background for the rest.
+    Where the plate holds a thing that is not there, the ground that stands out is no part, and is put into the plate.
     """
+    everything, missing = _told_apart(_differing(screens, found, segment, palette), screens, found.plates[found.of])
+    plates = [
+        bared(plate, screens[own], missing[own], segment[own])
+        for plate, own in ((plate, found.of == scene) for scene, plate in enumerate(found.plates))
+    ]
+    if np.array_equal(plates, found.plates):
+        return everything
+    found = found._replace(plates=np.stack(plates))
+    return _told_apart(_differing(screens, found, segment, palette), screens, found.plates[found.of])[0]
+
+
+def _told_apart(
+    everything: list[Part], screens: np.ndarray, plates: np.ndarray
+) -> tuple[list[Part], Bool[np.ndarray, "screen y x"]]:
+    """The parts that are things, and the pixels of those that are ghosts. `plates`: of each screen."""
+    things: list[Part] = []
+    missing = np.zeros(screens.shape, bool)
+    for index, own in groupby(everything, key=lambda part: part.screen):
+        numbered = dict(enumerate(own, 1))
+        labels = np.zeros(screens[index].shape, int)
+        for number, (_, (x, y, w, h), pixels, *_) in numbered.items():
+            labels[y : y + h, x : x + w][pixels] = number
+        ghost = ghosts(labels, screens[index], plates[index])
+        missing[index] = ghost[labels]
+        things += [part for number, part in numbered.items() if not ghost[number]]
+    return things, missing
+
+
+def _differing(screens: np.ndarray, found: Scenes, segment: np.ndarray, palette: np.ndarray) -> list[Part]:
+    """All parts of all steady screens, ghosts too."""
     everything: list[Part] = []
     for one, scene in sorted(set(zip(segment.tolist(), found.of.tolist(), strict=True))):
         if scene == UNSTEADY:

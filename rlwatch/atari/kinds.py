@@ -12,8 +12,8 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 from rlwatch.atari.tracking import Thing
 
-MOVING, STATIC = 5, 2
-"""How many names there are at most for what moves and for what does not; the displays come on top."""
+NAMES, STATIC = 7, 3
+"""How many names there are at most, and for what does not move; the displays come on top."""
 ALIKE = 0.35
 """How far apart looks of one kind are on average at most; 1 = twice as high, or a colour channel from none to all."""
 RESHAPED, RECOLOURED = 1.5, 0.8
@@ -25,7 +25,7 @@ MOVED = 3
 STIRS = 0.08
 """Part of what is seen of a kind that must belong to things that move: a wall that crawls hardly does in a segment."""
 RARE, COMMON = 0.05, 0.2
-"""Part of the frames in which a kind must be seen to get a name, and where there are too many kinds."""
+"""Part of the frames in which a kind must be seen to get a name, and to get one before what does not move."""
 
 _Value = TypeVar("_Value")
 
@@ -70,7 +70,8 @@ class Kind:
 def named(things: Sequence[Thing], frames: int) -> Mapping[str, Kind]:
     """`moving-1`, … by how many of the frames show them, and `static-1`, … by size.
 
-    What never moves is of one kind if it has one colour, whatever its shape: holes in a wall are of many.
+    What never moves is of one kind if it has one colour, whatever its shape: holes in a wall are of many. Where there
+    are more kinds than names, those seen least have none: kinds that look different share no name.
     """
     movers = [thing for thing in things if thing.lasts and thing.way >= MOVED]
     kinds = [Kind(tuple(own)) for own in _grouped(movers, [one.look for one in movers], t=ALIKE, criterion="distance")]
@@ -79,11 +80,15 @@ def named(things: Sequence[Thing], frames: int) -> Mapping[str, Kind]:
     still = [thing for thing in things if thing.lasts and thing.way < MOVED and thing not in taken]
     patches = _grouped(still, [thing.look[2:] for thing in still], t=ALIKE, criterion="distance")
     static = [*(kind for kind in kinds if not kind.stirs), *(Kind(tuple(own)) for own in patches)]
-    static = sorted((kind for kind in static if kind.frames >= RARE * frames), key=lambda kind: -kind.area)
-    moving = _most([kind for kind in kinds if kind.stirs], frames)
-    return {f"moving-{place}": kind for place, kind in enumerate(moving, 1)} | {
-        f"static-{place}": kind for place, kind in enumerate(static[:STATIC], 1)
+    static = sorted((kind for kind in static if kind.frames >= RARE * frames), key=lambda kind: -kind.area)[:STATIC]
+    moving = sorted((kind for kind in kinds if kind.stirs), key=_rank)
+    common = sum(kind.frames >= COMMON * frames for kind in moving)
+    chosen = [*moving[:common], *static, *moving[common:]][:NAMES]
+    groups = {
+        "moving": [kind for kind in moving if kind in chosen],
+        "static": [kind for kind in static if kind in chosen],
     }
+    return {f"{word}-{place}": kind for word, own in groups.items() for place, kind in enumerate(own, 1)}
 
 
 def _adopting(kinds: Sequence[Kind], things: Sequence[Thing]) -> list[Kind]:
@@ -127,17 +132,6 @@ def _related(apart: Float[np.ndarray, "*kind look"]) -> Bool[np.ndarray, "*kind"
     """Whether looks that are so far apart may be one thing's: cut off or grown, or of another colour, but not both."""
     size, colour = np.abs(apart[..., :2]).sum(axis=-1), np.abs(apart[..., 2:]).sum(axis=-1)
     return np.asarray(((size <= RESHAPED) & (colour <= ALIKE)) | ((size <= ALIKE) & (colour <= RECOLOURED)))
-
-
-def _most(kinds: Sequence[Kind], frames: int) -> list[Kind]:
-    """The kinds that are seen most; where there are too many, common ones that are most alike are put together."""
-    ranked = sorted(kinds, key=_rank)
-    common = [kind for kind in ranked if kind.frames >= COMMON * frames]
-    if len(common) <= MOVING:
-        return ranked[:MOVING]
-    groups = _grouped(common, list(_looks(common)), t=float(MOVING), criterion="maxclust")
-    joined = [Kind(tuple(thing for kind in group for thing in kind.things)) for group in groups]
-    return sorted(joined, key=_rank)
 
 
 def _rank(kind: Kind) -> tuple[float, ...]:

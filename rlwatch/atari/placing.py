@@ -25,6 +25,10 @@ Shapes = Mapping[str, Sequence[tuple[Shape, ...]]]
 """Each object's pieces on each raw screen: two screens a frame, one after the other."""
 
 
+SCROLLS = 0.5
+"""Part of the frames in which nearly all that moves must go the same way for the scene to be said to scroll."""
+
+
 @dataclass(frozen=True, eq=False)
 class Placed:
     """The objects of a probe.
@@ -32,6 +36,7 @@ class Placed:
     `how`: "ram", by an exact map of the game's memory, or "background", by what differs from it. `reason`: why there is
     no object, or "". `sureness`: of the objects that were followed. `steady`: part of the screens in which the
     background holds still. `named`: part of the pixels standing out from it that belong to an object with a name.
+    `scrolling`: part of the frames in which nearly all that moves goes the same way.
     """
 
     how: Literal["ram", "background"]
@@ -40,13 +45,16 @@ class Placed:
     sureness: Mapping[str, Sureness] = field(default_factory=dict)
     steady: float = 1.0
     named: float = 1.0
+    scrolling: float = 0.0
 
     def __str__(self) -> str:
         if self.how == "ram":
             return "objects exact, from the RAM"
         if self.reason:
             return f"no map of the RAM; {self.reason} (it holds still in {self.steady:.0%} of the screens)"
-        return f"objects found against the background; they are {self.named:.0%} of what stands out from it"
+        found = f"objects found against the background; they are {self.named:.0%} of what stands out from it"
+        scrolls = f"; the scene scrolls ({self.scrolling:.0%} of the frames), they may be scenery"
+        return found + scrolls * (self.scrolling >= SCROLLS)
 
 
 def by_ram(mapped: ObjectMap, ram: UInt8[np.ndarray, "frame 3 128"]) -> Placed:
@@ -61,8 +69,9 @@ def by_background(found: background.Found, screens: int) -> Placed:
     for name, parts in found.parts.items():
         for part in parts:
             shapes[name][part.screen] += (Shape(part.box, part.pixels),)
-    displays = {name: [tuple(map(Shape, boxes))] * screens for name, boxes in found.displays.items()}
-    return Placed("background", shapes | displays, found.reason, found.sureness, found.steady, found.named)
+    displays = {name: [tuple(map(Shape, boxes)) for boxes in everywhere] for name, everywhere in found.displays.items()}
+    sure = found.sureness, found.steady, found.named, found.scrolling
+    return Placed("background", shapes | displays, found.reason, *sure)
 
 
 def masks(

@@ -34,11 +34,13 @@ def draw(
     rows = -(-len(screens) // COLUMNS)
     across = EDGE + COLUMNS * (width + EDGE)
     colours = {name: colour_of(index) for index, name in enumerate(visible)}
-    legend = list(_legend(visible, across))
+    lines = _wrapped(title, across - 2 * EDGE)
+    legend = list(_legend(visible, across, EDGE + LINE * len(lines)))
     top = max([y for _, (_, y) in legend], default=EDGE) + LINE + EDGE
     page = Image.new("RGB", (across, top + rows * (height + LINE + EDGE)), PAPER)
     pen = ImageDraw.Draw(page)
-    _write(pen, (EDGE, EDGE), title, INK)
+    for number, line in enumerate(lines):
+        _write(pen, (EDGE, EDGE + LINE * number), line, INK)
     for name, at in legend:
         _write(pen, at, _told(name, visible), colours[name])
     for index, (picture, objects, label) in enumerate(zip(screens, boxes, labels, strict=True)):
@@ -92,9 +94,21 @@ def _is_free(place: Place, taken: Sequence[Place], bottom: int) -> bool:
     return inside and all(x >= a + c or a >= x + w or y >= b + d or b >= y + h for a, b, c, d in taken)
 
 
-def _legend(visible: Mapping[str, int], across: int) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Where each object's words stand, in as many lines as they need."""
-    x, y = EDGE, EDGE + LINE
+def _wrapped(title: str, width: int) -> list[str]:
+    """The title in as many lines as it needs."""
+    lines = [""]
+    for word in title.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if ImageFont.load_default(SIZE).getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _legend(visible: Mapping[str, int], across: int, y: int) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Where each object's words stand, in as many lines as they need, the first at height `y`."""
+    x = EDGE
     for name in visible:
         width = round(ImageFont.load_default(SIZE).getlength(_told(name, visible)))
         if x > EDGE and x + width + EDGE > across:
