@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from rlwatch.attribution import explain
 from rlwatch.attribution.inputs import fit
 
 FRAMES = torch.randint(0, 256, (2, 4, 84, 84), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -39,6 +40,17 @@ def divides_floats_only(x):
 def test_each_convention_is_recognised(convention):
     prepare, expected = CONVENTIONS[convention]
     assert fit(Network(prepare), FRAMES).name == expected
+
+
+@pytest.mark.parametrize(("numbers", "apart"), [(torch.float64, 1e-6), (torch.bfloat16, 0.05), (torch.float16, 0.01)])
+@pytest.mark.parametrize("prepare", [lambda x: x, divides_floats_only])
+def test_floats_are_of_the_type_of_the_networks_weights(prepare, numbers, apart):
+    network = Network(prepare)
+    expected = explain(network, fit(network, FRAMES)(FRAMES)).relevance.double()
+    view = fit(network.to(numbers), FRAMES)
+    assert view(FRAMES).dtype == numbers
+    found = explain(network, view(FRAMES)).relevance.double()
+    assert (found - expected).abs().sum() < apart * expected.abs().sum()
 
 
 def test_floats_that_the_network_divides_itself_stay_undivided():

@@ -3,13 +3,13 @@
 import logging
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 import torch
 from jaxtyping import UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlwatch.attribution.lrp.interception import Interception
 from rlwatch.attribution.passes import pictures
@@ -28,10 +28,11 @@ class View:
     name: str
     scale: float | None
     channels_last: bool
+    numbers: torch.dtype = torch.float32
 
     def __call__(self, observations: Tensor) -> Tensor:
         """The frames as the network takes them."""
-        view = observations if self.scale is None else observations.float() * self.scale
+        view = observations if self.scale is None else observations.to(self.numbers) * self.scale
         return view.permute(0, 2, 3, 1).contiguous() if self.channels_last else view
 
 
@@ -48,12 +49,13 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
 
     A network that turns uint8 into floats itself gets uint8; if it does not divide by 255, a warning says so. One that
     takes floats only and divides by 255 itself gets floats in [0, 255]; one that does not gets [0, 1], since most
-    trainings scale outside. Where neither is what the training does, hand `observe=` to the caller instead.
+    trainings scale outside. Floats are of the type of its weights. Where neither is what the training does, hand
+    `observe=` to the caller instead.
 
     Raises: ValueError when the network takes none of them, with what each attempt said.
     """
     refusals = []
-    for view in VIEWS:
+    for view in (replace(view, numbers=_type_of(network)) for view in VIEWS):
         try:
             seen = _first_input(network, view(observations))
         except Exception as error:  # noqa: BLE001 - whatever a foreign network raises is the reason
@@ -79,6 +81,12 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
         "wants more than frames Read(q_network, lambda network, frames: network(frames, hidden)) of rlwatch.unwrap; of "
         "a scripted one the eager network that it was made from."
     )
+
+
+def _type_of(network: object) -> torch.dtype:
+    """The type of the network's first weights that are no whole numbers."""
+    weights = network.parameters() if isinstance(network, nn.Module) else iter(())
+    return next((weight.dtype for weight in weights if weight.is_floating_point()), torch.float32)
 
 
 def _first_input(network: Callable[[Tensor], Any], observations: Tensor) -> Tensor | None:
