@@ -74,11 +74,11 @@ def named(things: Sequence[Thing], frames: int) -> Mapping[str, Kind]:
     are more kinds than names, those seen least have none: kinds that look different share no name.
     """
     movers = [thing for thing in things if thing.lasts and thing.way >= MOVED]
-    kinds = [Kind(tuple(own)) for own in _grouped(movers, [one.look for one in movers], t=ALIKE, criterion="distance")]
+    kinds = [Kind(tuple(own)) for own in _grouped(movers, [one.look for one in movers])]
     kinds = _alternatives(_adopting([kind for kind in kinds if kind.frames >= RARE * frames], things))
     taken = {thing for kind in kinds for thing in kind.things}
     still = [thing for thing in things if thing.lasts and thing.way < MOVED and thing not in taken]
-    patches = _grouped(still, [thing.look[2:] for thing in still], t=ALIKE, criterion="distance")
+    patches = _grouped(still, [thing.look[2:] for thing in still])
     static = [*(kind for kind in kinds if not kind.stirs), *(Kind(tuple(own)) for own in patches)]
     static = sorted((kind for kind in static if kind.frames >= RARE * frames), key=lambda kind: -kind.area)[:STATIC]
     moving = sorted((kind for kind in kinds if kind.stirs), key=_rank)
@@ -142,11 +142,9 @@ def _looks(kinds: Sequence[Kind]) -> Float[np.ndarray, "kind look"]:
     return np.array([kind.look for kind in kinds]).reshape(len(kinds), 5)
 
 
-def _grouped(
-    values: Sequence[_Value], looks: Sequence[Float[np.ndarray, " look"]], *, t: float, criterion: str
-) -> list[list[_Value]]:
+def _grouped(values: Sequence[_Value], looks: Sequence[Float[np.ndarray, " look"]]) -> list[list[_Value]]:
     """The values in groups of near looks, by average linkage."""
     if len(values) < 2:  # noqa: PLR2004 - a pair is needed to link
         return [[value] for value in values]
-    group = fcluster(linkage(np.array(looks), method="average", metric="cityblock"), t=t, criterion=criterion)
+    group = fcluster(linkage(np.array(looks), method="average", metric="cityblock"), t=ALIKE, criterion="distance")
     return [[value for value, own in zip(values, group, strict=True) if own == one] for one in np.unique(group)]

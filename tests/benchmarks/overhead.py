@@ -129,12 +129,11 @@ def measured(training, mode, seconds, budget, queue):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         meter = TRAININGS[training](folder, mode, seconds, budget)
-        told = meter.told()
+        told = meter.told() | {"peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
         if meter.watch is not None:
             told["logged"] = meter.watch.cost
             meter.watch.close()
             told |= bytes_of(folder)
-        told["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         queue.put(told)
 
 
