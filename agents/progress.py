@@ -71,7 +71,8 @@ class Display:
 
     def update(self, step: int, finding: str, **facts: float) -> None:
         """Show where the training stands."""
-        shown = " · ".join([*(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in facts.items()), finding])
+        told = [f"{name.replace('_', ' ')} {value:,.4g}" for name, value in facts.items()]
+        shown = " · ".join([*told, finding] if finding else told)
         self.bar.update(self.task, completed=step, description=shown)
         now = time.monotonic()
         tenth = step * 10 // self.steps > self.printed_step * 10 // self.steps

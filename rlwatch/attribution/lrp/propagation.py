@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rlwatch.attribution.lrp.rules import Propagation, Rule
+from rlwatch.attribution.operations.convolution import LAST
 from rlwatch.attribution.operations.layers import Layer
 from rlwatch.attribution.operations.memory import empty_like
 
@@ -53,6 +54,7 @@ class Propagate(torch.autograd.Function):
         """What the rule makes of g = R / outputs."""
         propagation = ctx.propagation or _propagation(ctx.layer, ctx.rule, ctx.progress)
         ctx.propagation = propagation
+        g = in_order_of(g, ctx.layer.outputs)
         if ctx.progress.last:
             ctx.layer = ctx.propagation = None
         return propagation(g), None, None, None, None
@@ -73,6 +75,12 @@ class Rectify(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         """R / outputs of the layer."""
         return g if ctx.layer.rectified else gated(g, ctx.saved_tensors[0]), None
+
+
+def in_order_of(g: Tensor, outputs: Tensor) -> Tensor:
+    """`g` with its channels last in memory if those of `outputs` are, before any factor of that order is met."""
+    last = outputs.ndim == 4 and outputs.is_contiguous(memory_format=LAST)  # noqa: PLR2004  (a picture)
+    return g.contiguous(memory_format=LAST) if last else g
 
 
 def gated(g: Tensor, values: Tensor) -> Tensor:
