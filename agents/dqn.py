@@ -24,7 +24,7 @@ import torch
 
 import rlwatch
 from agents.games import Games
-from agents.learner import Learner, QNetwork
+from agents.learner import Learner, QNetwork, multiplies_bfloat16
 from agents.parts import (
     Run,
     add_options,
@@ -88,7 +88,7 @@ def derived(config: Config) -> Config:
         raise ValueError(f"--precision must be auto, bf16 or fp32, got {config.precision!r}")
     steps, game = config.steps, short_name(config.game)
     short = steps < LONG
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001  # no public name
+    native = multiplies_bfloat16()
     defaults = {
         "logdir": f"runs/{game}-{time.strftime('%Y%m%d-%H%M%S')}-seed{config.seed}",
         "checkpoint_every": max(steps // 10, 1),

@@ -46,6 +46,12 @@ def td_loss(
     return F.smooth_l1_loss(taken, goal), taken.detach().mean()
 
 
+def multiplies_bfloat16() -> bool:
+    """True if the processor multiplies bfloat16 natively, as far as this version of torch can tell."""
+    asked = "_is_avx512_bf16_supported", "_is_amx_tile_supported"  # there is no public name
+    return any(getattr(torch.cpu, name, bool)() for name in asked)
+
+
 class Gradients(NamedTuple):
     """What a share of a batch adds: to (loss, mean Q-value), and to the gradient of each parameter."""
 

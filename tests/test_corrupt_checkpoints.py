@@ -23,7 +23,7 @@ def test_a_single_flipped_bit_is_found(tmp_path, capsys):
     path = save(tmp_path / "flip.pt")
     data, weights = path.read_bytes(), Nature().state_dict()
     assert load(path).step == -1
-    middle = data.index(torch.load(path)["model"]["body.7.weight"].numpy().tobytes()[:64]) + 4000
+    middle = data.index(torch.load(path, weights_only=True)["model"]["body.7.weight"].numpy().tobytes()[:64]) + 4000
     assert len(weights["body.7.weight"].flatten()) * 4 > 4000
     path.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
     with pytest.raises(ValueError, match=r"its member 'flip/data/\d+' is corrupt"):
@@ -36,7 +36,7 @@ def test_checkpoints_that_have_diverged_are_left_out_and_named_and_the_others_ar
     folder = save_checkpoints(tmp_path / "run", 4)
     for step in (0, 200):
         file = folder / f"step_{step:09d}.pt"
-        saved = torch.load(file)
+        saved = torch.load(file, weights_only=True)
         saved["model"]["body.4.weight"][0, 0, 0, 0] = torch.nan
         torch.save(saved, file)
     status = main(["explain", str(folder), "--probe", str(small_probe(tmp_path)), "--method", "epsilon", "--json"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -255,7 +257,8 @@ def test_a_detour_through_numpy_is_refused():
 
 
 def test_a_scripted_network_is_refused():
-    with pytest.warns(DeprecationWarning, match="jit"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer versions of torch advise against jit
         scripted = torch.jit.trace(build(Nature), observations())
     with pytest.raises(ValueError, match=r"eager \(not scripted\)"):
         explain(scripted, observations())
