@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from rlwatch.attribution import explain
 from tests.fixtures.networks import (
-    ACTIONS,
     EVERY,
     Dueling,
     Nature,
@@ -100,7 +99,8 @@ def test_numbers_that_no_generator_can_be_given_for_are_drawn_from_none_of_the_t
     network = build(Nature)
 
     def ask(x):
-        return network(x) + DRAWN[draw](torch.ones(1, ACTIONS, dtype=x.dtype))
+        q_values = network(x)
+        return q_values + DRAWN[draw](q_values[:1])
 
     torch.manual_seed(5)
     state = torch.get_rng_state()

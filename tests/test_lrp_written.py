@@ -135,7 +135,7 @@ def test_gradient_hooks_and_detached_branches_of_training_do_not_bend_the_map():
         hidden = part(network, 0, 5)(frames)
         if hidden.requires_grad:
             hidden.register_hook(lambda gradient: 0 * gradient)
-        return part(network, 5, 8)(0.5 * hidden + 0.5 * hidden.detach())
+        return part(network, 5, 8)(0.5 * hidden + 0.25 * hidden.detach() + (0.25 * hidden).detach_())
 
     close(explain(with_training_tricks, observations()).relevance, explain(network, observations()).relevance)
 

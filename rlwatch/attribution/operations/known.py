@@ -98,7 +98,7 @@ DROPOUTS = _names("dropout dropout_ dropout1d dropout2d dropout3d alpha_dropout 
 OWN = frozenset({"grad__get__", "_base__get__"})
 """Properties that are older than the pass, and get no mark of it."""
 
-IDENTITIES = frozenset({"detach", "data__get__"})
+IDENTITIES = frozenset({"detach", "detach_", "data__get__"})
 """They stop gradients, not relevance."""
 
 UNKNOWN_LAYERS = _names("""conv1d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution _convolution
@@ -137,7 +137,7 @@ DRAWING = _names(
 
 FRESH = _names(
     """zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_tensor
-    rand_like randn_like"""
+    rand_like randn_like randint_like"""
 )
 """Their result depends on a tensor's shape only."""
 
