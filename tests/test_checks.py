@@ -121,6 +121,7 @@ SETTINGS = {
     "method='meaningful_perturbation', steps=0": (ValueError, "steps must be at least 1, got 0"),
     "method='meaningful_perturbation', rate='x'": (TypeError, "rate must be a number, got 'x'"),
     "method='smoothgrad', sigma=-0.1": (ValueError, "sigma must be at least 0"),
+    "method='lime', generator=0": (TypeError, "generator must be a torch.Generator or None, got 0"),
 }
 
 
@@ -156,6 +157,14 @@ class Differences(nn.Module):
 
     def forward(self, x):
         return self.body(torch.cat([x[:, 1:] - x[:, :-1], x[:, -1:]], 1))
+
+
+def test_a_picture_of_one_colour_that_becomes_no_number_gives_no_box():
+    def standardised(x):
+        return network()((x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True))
+
+    with pytest.raises(ValueError, match="zB needs the lowest and the highest input: expected low= and high="):
+        explain(standardised, frames())
 
 
 @pytest.mark.parametrize("kind", [Updating, Differences])

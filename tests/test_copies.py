@@ -45,3 +45,11 @@ def test_a_baseline_is_a_number_the_mean_or_a_background():
         reference(SEEN, "median")
     with pytest.raises(ValueError, match=r"broadcasts to the observations' \(2, 4, 14, 13\).*got \(5,\)"):
         reference(SEEN, torch.zeros(5))
+    with pytest.raises(ValueError, match="finite baseline, got NaN or infinity: give a number"):
+        reference(SEEN, float("nan"))
+
+
+@pytest.mark.usefixtures("types_unchecked")
+def test_none_is_no_baseline():
+    with pytest.raises(TypeError, match="got None: leave it out for black"):
+        reference(SEEN, None)

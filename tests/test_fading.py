@@ -96,3 +96,8 @@ def test_meaningful_perturbation_repeats_itself_and_depends_on_the_generator_onl
 def test_a_mask_cannot_fade_bytes():
     with pytest.raises(TypeError, match=r"expected floating observations, got torch.uint8: .float\(\) them"):
         meaningful_perturbation(ask, SEEN.byte(), CHOSEN, gradient=gradient_of(NETWORK))
+
+
+def test_a_power_without_a_slope_is_refused():
+    with pytest.raises(ValueError, match=r"power must be at least 1, got 0\.5"):
+        meaningful_perturbation(ask, SEEN, CHOSEN, gradient=gradient_of(NETWORK), power=0.5)

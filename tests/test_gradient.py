@@ -51,6 +51,22 @@ def test_smooth_networks_have_their_true_gradient():
     close(explain(network, pixels, "gradient_x_input").relevance, pixels * gradient)
 
 
+@pytest.mark.parametrize("probes", [1, 2])
+def test_instance_normalisation_has_its_true_gradient_for_any_number_of_observations(probes):
+    body, head = nn.Conv2d(STACK, 3, 8, 4).double(), nn.Linear(3, 5).double()
+    norm, last = nn.InstanceNorm2d(3, affine=True).double(), nn.Linear(5, 3).double()
+
+    def network(x):
+        rows = norm(body(x)).flatten(2).transpose(1, 2)
+        return last(torch.tanh(head(rows)).mean(1))
+
+    pixels, step = observations()[:probes], 1e-6
+    found = explain(network, pixels, "gradient_x_input", "action=0").relevance
+    way = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rise = (network(pixels + step * way) - network(pixels - step * way))[:, 0] / (2 * step)
+    torch.testing.assert_close((found / pixels * way).sum((1, 2, 3)), rise.detach(), rtol=1e-6, atol=1e-8)
+
+
 def test_sensitivity_is_never_negative_and_adds_up_to_nothing():
     explanation = explain(build(Nature), observations(), "sensitivity")
     assert (explanation.relevance >= 0).all()

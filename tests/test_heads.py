@@ -92,6 +92,12 @@ def activated(function):
     )
 
 
+def test_an_exponential_is_no_softmax_for_being_1_for_one_observation():
+    net = distributional(lambda x: (0 * x).exp().mean(-1))
+    with pytest.raises(NotImplementedError, match="exp"):
+        explain(net, observations()[:1], "epsilon")
+
+
 FUNCTIONS = [
     nn.Sigmoid(),
     nn.Softplus(),

@@ -29,13 +29,22 @@ REFUSED = {
         network(x * 1) + x.mean((1, 2, 3))[:, None]
     ),
     "a second layer that reads the observations by another way": lambda x, network: network(x * 1) + network(x * 0.5),
+    "div that rounds": lambda x, network: network(x).div(0.01, rounding_mode="floor"),
+    "a product of two signals ": lambda x, network: functional.prelu(network(x), network(x)[0].sigmoid()),
+    "new_tensor": lambda x, network: network(x) + x.new_tensor(network(x)),
+    "batch_norm with weights": lambda x, network: functional.batch_norm(
+        network(x), None, None, network(x)[0], training=True
+    ),
+    "convolution, which is the first layer": lambda x, network: part(network, 2, 8)(
+        torch.convolution(x, network[0].weight, None, [4, 4], [0, 0], [1, 1], False, [0, 0], 1)
+    ),
 }
 
 
 @pytest.mark.parametrize("operation", REFUSED)
 def test_an_operation_without_a_rule_is_named_and_refused(operation):
     network = build(Nature)
-    with pytest.raises(NotImplementedError, match=f"{operation}.*gradient_x_input"):
+    with pytest.raises(NotImplementedError, match=f"{operation.strip()}.*gradient_x_input"):
         explain(lambda frames: REFUSED[operation](frames, network), observations())
 
 
@@ -62,6 +71,20 @@ class Halved(torch.autograd.Function):
         return gradient / 2
 
 
+WHOLE = {
+    "added": lambda frames, network: network(frames / 255.0) + frames.sum((1, 2, 3))[:, None],
+    "multiplied": lambda frames, network: network(frames / 255.0) * frames[:, 0, 0, :3],
+}
+
+
+@pytest.mark.parametrize("method", ["epsilon", "gradient_x_input", "occlusion"])
+@pytest.mark.parametrize("way", WHOLE)
+def test_whole_numbers_of_the_observations_are_no_constants(way, method):
+    network, frames = build(Nature).float(), (observations() * 255).to(torch.uint8)
+    with pytest.raises(NotImplementedError, match="reads the observations by another way"):
+        explain(lambda x: WHOLE[way](x, network), frames, method)
+
+
 @pytest.mark.parametrize("method", ["epsilon", "gradient_x_input"])
 def test_a_derivative_of_the_networks_own_is_refused(method):
     network = build(Nature)
@@ -77,6 +100,56 @@ def test_a_scripted_branch_is_refused():
     branch = torch.jit.trace(nn.ReLU(), torch.rand(3, 3, dtype=torch.float64))
     with pytest.raises(NotImplementedError, match=r"autograd\.Function or scripted code"):
         explain(lambda frames: branch(network(frames)) + network(frames), observations())
+
+
+class Summed(torch.autograd.Function):
+    """A branch of its own beside the layers."""
+
+    @staticmethod
+    def forward(ctx, frames):
+        ctx.shape = frames.shape
+        return frames.flatten(1).sum(1, keepdim=True)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient[:, :, None, None].expand(ctx.shape)
+
+
+BRANCHES = {
+    "of fractions": (observations(), lambda x: x),
+    "of divided fractions": (observations(), lambda x: x / 2),
+    "of bytes": ((observations() * 255).to(torch.uint8), lambda x: x.double() / 255),
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # scripting is old, and in use
+@pytest.mark.parametrize("method", ["epsilon", "gradient_x_input", "occlusion"])
+@pytest.mark.parametrize("kind", BRANCHES)
+def test_a_branch_that_reads_the_observations_unseen_is_refused(method, kind):
+    network, (frames, scaled) = build(Nature), BRANCHES[kind]
+    traced = torch.jit.trace(nn.Sequential(nn.Flatten(), nn.Linear(1600, 3)).double(), observations())
+
+    def ask(x, branch):
+        pixels = scaled(x)
+        return network(pixels) + branch(pixels)
+
+    for branch in (Summed.apply, traced):
+        with pytest.raises(NotImplementedError, match=r"autograd\.Function or scripted code"):
+            explain(lambda x, branch=branch: ask(x, branch), frames, method)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # torch's own layers are to go
+@pytest.mark.parametrize("method", ["epsilon", "gradient_x_input"])
+def test_layers_of_whole_numbers_are_refused_wherever_they_stand(method):
+    quantised = torch.ao.quantization.quantize_dynamic
+    rows, head = nn.Sequential(nn.Linear(20, 20)), nn.Sequential(nn.Linear(16, 3))
+    network = build(Nature).float()
+    for asked in (
+        lambda x: network(quantised(rows, {nn.Linear})(x)),
+        lambda x: quantised(head, {nn.Linear})(part(network, 0, 7)(x)),
+    ):
+        with pytest.raises(NotImplementedError, match="quantized::linear_dynamic"):
+            explain(asked, observations().float(), method)
 
 
 def test_a_plain_recurrent_network_is_refused_by_name():
@@ -107,6 +180,21 @@ def test_a_row_of_a_buffer_that_the_features_are_written_to_is_refused_and_stays
     with pytest.raises(RuntimeError, match=r"view of its own state.*clone"):
         explain(ask, observations(), "gradient_x_input")
     assert not network.rows.any()
+
+
+@pytest.mark.parametrize("method", ["epsilon", "gradient_x_input"])
+def test_weights_that_are_written_anew_before_relevance_has_passed_are_refused(method):
+    network, weights = build(Nature), torch.zeros(16, 16, dtype=torch.float64)
+
+    def ask(x):
+        hidden = part(network, 0, 7)(x)
+        for size in (1.0, 2.0):
+            weights.copy_(torch.eye(16) * size)
+            hidden = functional.linear(hidden, weights).relu()
+        return network[7](hidden)
+
+    with pytest.raises(RuntimeError, match="let it write into a clone"):
+        explain(ask, observations(), method)
 
 
 def test_writing_into_what_a_layer_has_read_is_refused():

@@ -6,6 +6,8 @@ import weakref
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
 
 from rlwatch.attribution import explain
 from tests.fixtures.networks import (
@@ -51,6 +53,75 @@ def test_noise_that_is_drawn_in_the_pass_moves_neither_the_buffer_nor_the_global
     assert torch.equal(network.noise, noise)
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(first.relevance, second.relevance)
+
+
+class Product(nn.Module):
+    def forward(self, x):
+        return functional.scaled_dot_product_attention(x, x, x, dropout_p=0.5 if self.training else 0.0)
+
+
+KINDS = {
+    "attention": lambda: nn.MultiheadAttention(4, 2, dropout=0.5, batch_first=True),
+    "an encoder": lambda: nn.TransformerEncoderLayer(4, 2, 8, dropout=0.5, batch_first=True),
+    "lstm": lambda: nn.LSTM(4, 4, 2, batch_first=True, dropout=0.5),
+    "rnn": lambda: nn.RNN(4, 4, 2, batch_first=True, dropout=0.5),
+    "a product of attention": Product,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", ["gradient_x_input", "smoothgrad", "occlusion"])
+def test_nothing_is_dropped_within_layers_that_drop_in_training(kind, method):
+    network, inner = build(Nature), build(KINDS[kind])
+
+    def ask(x):
+        hidden = part(network, 0, 7)(x).view(-1, 4, 4)
+        hidden = inner(hidden, hidden, hidden) if kind == "attention" else inner(hidden)
+        return network[7]((hidden[0] if isinstance(hidden, tuple) else hidden).flatten(1))
+
+    dropping = explain(ask, observations(), method)
+    inner.eval()
+    close(dropping.q_values, ask(observations()).detach(), 1e-12)
+    close(dropping.relevance, explain(ask, observations(), method).relevance, 1e-12)
+
+
+DRAWN = {
+    "in whole numbers": lambda x: torch.randint_like(x, 5),
+    "from a Gamma": lambda x: torch.distributions.Gamma(torch.ones_like(x), 1.0).sample(),
+    "of a Gumbel softmax": lambda x: functional.gumbel_softmax(torch.zeros_like(x)),
+    "from a Dirichlet": lambda x: torch.distributions.Dirichlet(torch.ones_like(x)).sample(),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+@pytest.mark.parametrize("method", ["gradient_x_input", "epsilon"])
+def test_numbers_that_no_generator_can_be_given_for_are_drawn_from_none_of_the_trainings(draw, method):
+    network = build(Nature)
+
+    def ask(x):
+        q_values = network(x)
+        return q_values + DRAWN[draw](q_values[:1])
+
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first = explain(ask, observations(), method)
+    assert torch.equal(state, torch.get_rng_state())
+    torch.manual_seed(6)
+    assert torch.equal(first.q_values, explain(ask, observations(), method).q_values)
+
+
+def test_what_the_signal_itself_draws_repeats_itself_and_differs_from_draw_to_draw():
+    network, seen = build(Nature), observations()
+    asked = {
+        "once": functional.gumbel_softmax,
+        "twice": lambda q: functional.gumbel_softmax(q) - functional.gumbel_softmax(q),
+    }
+    for draw in asked.values():
+        found = [explain(lambda x, draw=draw: draw(network(x)), seen, "gradient_x_input", "action=0") for _ in range(2)]
+        torch.manual_seed(len(asked))
+        found.append(explain(lambda x, draw=draw: draw(network(x)), seen, "gradient_x_input", "action=0"))
+        assert found[0].q_values.abs().max() > 0
+        assert all(torch.equal(one.relevance, found[0].relevance) for one in found)
 
 
 def test_noise_that_stands_is_used_as_it_stands():

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from rlwatch.attribution import COMPOSITES, Composite, Epsilon, Gamma, Zero, explain
+from rlwatch.attribution import COMPOSITES, Composite, Epsilon, Flat, Gamma, WSquare, Zero, explain
 from tests.fixtures.networks import (
     ACTIONS,
     EVERY,
@@ -98,7 +98,15 @@ def filled(x, network):
     return q_values
 
 
+def named(x, network):
+    features = torch.clamp(input=functional.conv2d(input=x, weight=network[0].weight, stride=4), min=0)
+    features = functional.conv2d(features, network[2].weight).relu().flatten(1)
+    hidden = torch.clamp(input=torch.matmul(input=features, other=network[5].weight.T), min=0)
+    return torch.addmm(input=torch.zeros(ACTIONS, dtype=x.dtype), mat1=hidden, mat2=network[7].weight.T)
+
+
 WRITTEN = {
+    "arguments by their names": named,
     "a slice that is written in place": raised_in_place,
     "a buffer that the features are copied to": kept_in_a_buffer,
     "a table that is filled column by column": filled,
@@ -127,9 +135,57 @@ def test_gradient_hooks_and_detached_branches_of_training_do_not_bend_the_map():
         hidden = part(network, 0, 5)(frames)
         if hidden.requires_grad:
             hidden.register_hook(lambda gradient: 0 * gradient)
-        return part(network, 5, 8)(0.5 * hidden + 0.5 * hidden.detach())
+        return part(network, 5, 8)(0.5 * hidden + 0.25 * hidden.detach() + (0.25 * hidden).detach_())
 
     close(explain(with_training_tricks, observations()).relevance, explain(network, observations()).relevance)
+
+
+def test_pixels_are_those_that_were_padded_first():
+    network, crop = build(Nature), build(lambda: nn.Conv2d(4, 6, 12, 4))
+    once, twice = nn.ZeroPad2d(2), nn.Sequential(nn.ZeroPad2d(1), nn.ZeroPad2d(1))
+    for method in ("epsilon_gamma_box", "epsilon_plus_flat", "epsilon"):
+        maps = [
+            explain(lambda x, pad=pad: part(network, 1, 8)(crop(pad(x))), observations(), method).relevance
+            for pad in (once, twice)
+        ]
+        assert maps[0].shape == (3, 4, 20, 20)
+        close(maps[1], maps[0])
+
+
+@pytest.mark.parametrize("rule", [Flat(), WSquare()])
+def test_what_a_layer_pads_itself_gets_no_relevance_whichever_way_the_padding_is_told(rule):
+    kernel = torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    inner, head = build(lambda: nn.Conv2d(6, 8, 8, 4)), build(lambda: nn.Linear(128, ACTIONS))
+
+    def ask(x, padded):
+        return head(inner(padded(x).relu()).relu().flatten(1))
+
+    same = explain(
+        lambda x: ask(x, lambda x: functional.conv2d(x, kernel, padding="same")),
+        observations(),
+        Composite(Epsilon(0.0), Epsilon(0.0), rule),
+    )
+    wide = explain(
+        lambda x: ask(x, lambda x: functional.conv2d(x, kernel, padding=2)[..., 1:, 1:]),
+        observations(),
+        Composite(Epsilon(0.0), Epsilon(0.0), rule),
+    )
+    close(same.q_values, wide.q_values)
+    close(same.relevance, wide.relevance)
+
+
+def test_batch_normalisation_of_another_axis_is_no_part_of_a_dense_layer():
+    network, norm = build(Nature), build(lambda: nn.BatchNorm2d(6)).eval()
+    norm.running_mean.zero_()
+    rows, head = build(lambda: nn.Linear(4, 6)), build(lambda: nn.Linear(144, ACTIONS))
+
+    def ask(x, parted):
+        hidden = rows(part(network, 0, 2)(x))
+        return head(norm(parted(hidden)).relu().flatten(1))
+
+    behind = explain(lambda x: ask(x, lambda hidden: hidden), observations(), "epsilon").relevance
+    assert behind.abs().max() > 0
+    close(behind, explain(lambda x: ask(x, lambda hidden: hidden * 1), observations(), "epsilon").relevance)
 
 
 @pytest.mark.parametrize("method", EVERY)

@@ -62,6 +62,14 @@ def test_a_method_by_name_is_the_method_itself(method, target):
     assert found.relevance.abs().max() > 0
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_each_pixel_of_a_map_has_memory_of_its_own(method):
+    relevance = explained(build(Nature), observations(), method).relevance
+    kept = relevance.clone()
+    relevance[:, 0] = 7
+    assert torch.equal(relevance[:, 1:], kept[:, 1:])
+
+
 @pytest.mark.parametrize("method", QUERYING)
 def test_bytes_a_division_inside_and_channels_last_make_no_difference(method):
     network = build(Nature)

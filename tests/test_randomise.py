@@ -133,3 +133,16 @@ def test_what_a_reset_leaves_alone_and_was_never_trained_draws_nothing():
         expected = nn.Linear(3, 2).weight
     assert torch.equal(fresh[0].weight, torch.ones(3))
     assert torch.equal(fresh[1].weight, expected)
+
+
+class Drawing(Nature):
+    """Draws in each pass, in evaluation too, as implicit quantiles do."""
+
+    def forward(self, x):
+        return super().forward(x) + torch.rand(1, dtype=x.dtype)
+
+
+def test_a_network_that_draws_is_asked_for_its_layers_without_the_global_generator():
+    network, state = build(Drawing), torch.get_rng_state()
+    assert [stage for stage, _ in cascade(network, FRAMES, 0)][-1] == "all"
+    assert torch.equal(torch.get_rng_state(), state)

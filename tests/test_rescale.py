@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +49,34 @@ def test_relevance_adds_up_to_what_the_score_lies_above_the_baselines(kind):
 def test_what_has_no_rule_is_named_with_a_method_that_works(kind):
     with pytest.raises(NotImplementedError, match=f"deep_lift has no rule for {REFUSED[kind]}.*integrated_gradients"):
         explain(network_of(kind), observations_of(kind), "deep_lift")
+
+
+CHOOSING = {
+    "where": lambda hidden: torch.where(hidden > 0, hidden, 0),
+    "a mask": lambda hidden: hidden * (hidden > 0),
+    "other observations": lambda hidden: hidden - hidden.mean(0),
+}
+
+
+@pytest.mark.parametrize("way", CHOOSING)
+def test_a_map_that_does_not_add_up_is_refused(way):
+    network = network_of("nature")
+    asked = nn.Sequential(*list(network)[:6])
+
+    def ask(x):
+        return network[8](CHOOSING[way](asked(x)))
+
+    with pytest.raises(NotImplementedError, match=r"chooses by the numbers.*mixes observations.*integrated_gradients"):
+        explain(ask, observations_of("nature"), "deep_lift")
+
+
+@pytest.mark.parametrize("numbers", [torch.float16, torch.bfloat16])
+def test_half_numbers_give_the_map_of_whole_ones(numbers):
+    network, seen = network_of("nature"), observations_of("nature")
+    seen[:, :, :10] = 0
+    expected = explain(network, seen, "deep_lift").relevance.float()
+    found = explain(copy.deepcopy(network).to(numbers), seen.to(numbers), "deep_lift").relevance.float()
+    assert (found - expected).abs().max() <= 0.05 * expected.abs().max()
 
 
 def test_max_pooling_that_returns_places_is_refused():

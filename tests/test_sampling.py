@@ -228,3 +228,20 @@ def test_nothing_is_left_behind(method):
     assert (np.random.get_state()[1] == numpy_drawn).all()  # noqa: NPY002
     assert all(weight.grad is None for weight in NETWORK.parameters())
     assert all(map(torch.equal, NETWORK.parameters(), weights))
+
+
+WRONG = {
+    "of one observation": (QUARTERS[:1], r"of shape \(2, 4, 14, 13\), got torch.int64 of \(1, 4, 14, 13\)"),
+    "below 0": (QUARTERS - 1, "got torch.int64 .* from -1 on"),
+    "fractions": (QUARTERS.double(), "got torch.float64"),
+    "a list": ([1, 2], "got list"),
+}
+
+
+@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.parametrize("method", [lime, shap])
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_are_no_features_is_refused(method, kind):
+    features, said = WRONG[kind]
+    with pytest.raises(ValueError, match=f"{said}.*use grid"):
+        method(ask, SEEN, CHOSEN, features=features, samples=64)

@@ -48,6 +48,19 @@ def test_ssim_knows_no_scale_and_takes_empty_maps():
     assert ssim(np.zeros((1, 9, 9)), np.zeros((1, 9, 9)))[0] == 1
 
 
+def test_windows_of_an_even_size_are_all_that_lie_inside():
+    one, other = (np.random.default_rng(seed).normal(size=(9, 11)) for seed in (0, 1))
+    x, y = (maps / np.abs(maps).max() for maps in (one, other))
+    found = []
+    for top, left in np.ndindex(6, 8):
+        a, b = (maps[top : top + 4, left : left + 4].ravel() for maps in (x, y))
+        joint = np.cov(a, b)
+        alike = (2 * a.mean() * b.mean() + 0.02**2) * (2 * joint[0, 1] + 0.06**2)
+        found.append(alike / ((a.mean() ** 2 + b.mean() ** 2 + 0.02**2) * (joint[0, 0] + joint[1, 1] + 0.06**2)))
+    assert ssim(one[None], other[None], window=4)[0] == pytest.approx(np.mean(found))
+    assert ssim(one[None, :4, :4], one[None, :4, :4], window=4)[0] == pytest.approx(1)
+
+
 def test_ssim_refuses_maps_smaller_than_its_window():
     with pytest.raises(ValueError, match="smaller window="):
         ssim(np.zeros((1, 5, 9)), np.zeros((1, 5, 9)))

@@ -37,7 +37,7 @@ def box_of(
     white = 255 if observations.dtype == torch.uint8 or most > 1 else 1
     one = observations[:1]
     corners = _first_input(network, torch.cat([torch.zeros_like(one), torch.full_like(one, white)]))
-    if corners is None:
+    if corners is None or not corners.isfinite().all():
         return None
     black, white_input = torch.split(corners, len(corners) // 2)
     lowest, highest = torch.minimum(black, white_input), torch.maximum(black, white_input)

@@ -73,6 +73,8 @@ def check_setting(method: str, name: str, value: object, default: Any) -> None:
 
     Raises: TypeError: it is of another kind. ValueError: it is too small, or not finite.
     """
+    if name == "generator" and not isinstance(value, torch.Generator | None):
+        raise TypeError(f"generator must be a torch.Generator or None, got {value!r}: torch.Generator().manual_seed(0)")
     if isinstance(default, bool):
         if not isinstance(value, (bool, np.bool_)):
             raise TypeError(f"{name} must be True or False, got {value!r}: it is {default} by default")

@@ -17,7 +17,7 @@ from rlwatch.attribution.families.fading import meaningful_perturbation
 from rlwatch.attribution.families.gradient import GRADIENT_METHODS
 from rlwatch.attribution.families.paths import integrated_gradients, simple_taylor, smoothgrad
 from rlwatch.attribution.families.perturbation import greydanus, occlusion, sarfa
-from rlwatch.attribution.families.rescale import deep_lift, rescaling
+from rlwatch.attribution.families.rescale import check_sums, deep_lift, rescaling
 from rlwatch.attribution.families.sampling import lime, shap
 from rlwatch.attribution.lrp.composites import COMPOSITES
 from rlwatch.attribution.lrp.interception import RuleOf
@@ -88,12 +88,18 @@ class Queries:
         baselines: Float[Tensor, "probe stack y x"],
         weights: Float[Tensor, "probe column"],
     ) -> Float[Tensor, "probe stack y x"]:
-        """What the differences of pictures from their baselines are multiplied with, by DeepLIFT's rescale rule."""
+        """What the differences of pictures from their baselines are multiplied with, by DeepLIFT's rescale rule.
+
+        Raises: NotImplementedError: as `check_sums` does.
+        """
         passed = self._run(torch.cat([pictures, baselines]), lambda _: Zero(), rescaling)
         with torch.enable_grad():
-            total = (passed.table(self.target)[: len(pictures)] * weights).sum()
+            seen, base = [(part * weights).sum(1) for part in passed.table(self.target).chunk(2)]
+            total = seen.sum()
         _, direct = passed.gradients(total, last=True)
-        return torch.zeros_like(pictures) if direct is None else direct[: len(direct) // 2].reshape(pictures.shape)
+        found = torch.zeros_like(pictures) if direct is None else direct[: len(direct) // 2].reshape(pictures.shape)
+        check_sums(found * (pictures - baselines), seen.detach(), base.detach())
+        return found
 
     def _run(self, pictures: Tensor, rule_of: RuleOf | None = None, treat: Treatment = treatment) -> Pass:
         one = self.origin.observations[:1]

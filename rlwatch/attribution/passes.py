@@ -70,7 +70,9 @@ class Pass:
         if direct is not None:
             parts.append(relevance_of(self.pixels, direct.clone() if 0 in direct.stride() else direct))
         found = self.picture(sum(parts[1:], parts[0]))
-        return found if into is None or found.data_ptr() == into.data_ptr() else into.copy_(found)
+        if into is None:  # each pixel has memory of its own, for who may write to it
+            return found.contiguous() if 0 in found.stride() else found
+        return found if found.data_ptr() == into.data_ptr() else into.copy_(found)
 
     def memory(self, targets: int) -> Float[Tensor, "probe target stack y x"]:
         """Room for the relevance for several targets."""
@@ -125,9 +127,11 @@ def run(
     Raises: ValueError: what it returned is no table of Q-values, is not finite, or does not follow from the
         observations. NotImplementedError: the network holds an operation for which LRP knows no rule.
     """
-    interception = Interception(observations, rule_of, box, instead=instead, keep=keep, valued=valued, treat=treat)
     try:
         with torch.enable_grad():
+            interception = Interception(
+                observations, rule_of, box, instead=instead, keep=keep, valued=valued, treat=treat
+            )
             outputs = interception.ask(network)
         q_values, pixels = _q_values(outputs, interception, len(observations))
     except Refusal as refused:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -66,7 +67,8 @@ def _from_the_output(network: nn.Module, example: Tensor) -> tuple[list[nn.Modul
     with untouched(network), torch.inference_mode(mode=False), torch.enable_grad():
         handles = [layer.register_forward_hook(partial(_note, made)) for layer in layers]
         try:
-            output = q_values_of(network(example))
+            with _own_draws():
+                output = q_values_of(network(example))
         finally:
             for handle in handles:
                 handle.remove()
@@ -117,10 +119,15 @@ def _derived(network: nn.Module) -> dict[int, Any]:
 
 
 def _draw(modules: list[nn.Module], seed: int) -> None:
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.no_grad():
+    with _own_draws(), torch.no_grad():
         torch.manual_seed(seed)
         for module in modules:
             _draw_one(module)
+
+
+def _own_draws() -> AbstractContextManager[None]:
+    """The global generators end as they begin."""
+    return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
 
 
 def _draw_one(module: nn.Module) -> None:

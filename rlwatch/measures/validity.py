@@ -57,10 +57,8 @@ def _to_unit(maps: Map) -> Map:
 
 def _windows(maps: Map, window: int) -> Float[np.ndarray, "probe row column"]:
     """The mean of every window that lies inside the map."""
-    edge = window // 2
-    means: Float[np.ndarray, "probe row column"] = uniform_filter(maps, size=(0, window, window))[
-        :, edge : -edge or None, edge : -edge or None
-    ]
+    inside = slice(window // 2, -((window - 1) // 2) or None)
+    means: Float[np.ndarray, "probe row column"] = uniform_filter(maps, size=(0, window, window))[:, inside, inside]
     return means
 
 

@@ -44,14 +44,19 @@ def action_weights(score: Score, q_values: Float[Tensor, "probe action"]) -> Flo
 def reference(observations: Real[Tensor, "probe stack y x"], baseline: Baseline) -> Float[Tensor, "probe stack y x"]:
     """What stands where something was removed: a number (0: black), "mean" of each stacked frame, or a background.
 
-    Raises: ValueError: another word, or a background of another shape than the observations.
+    Raises: ValueError: another word, what is not finite, or a background of another shape than the observations.
+        TypeError: what is no number.
     """
     values = floating(observations)
     if isinstance(baseline, str):
         if baseline != "mean":
             raise ValueError(f"expected as baseline a number, 'mean' or a tensor, got {baseline!r}")
         baseline = values.mean((2, 3), keepdim=True)
+    if baseline is None:
+        raise TypeError("expected as baseline a number, 'mean' or a tensor, got None: leave it out for black")
     filled = torch.as_tensor(baseline, dtype=values.dtype, device=values.device)
+    if not filled.isfinite().all():
+        raise ValueError("expected a finite baseline, got NaN or infinity: give a number, 'mean' or a background")
     try:
         return filled.expand_as(values)
     except RuntimeError as error:

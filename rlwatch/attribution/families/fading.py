@@ -40,11 +40,13 @@ def meaningful_perturbation(
     full blur changes. Their lengths are for 224 pixels (cell 8, σ 10, jitter 4), these are for 84; their penalties
     (1e-4, 1e-2) would blur a third of an Atari picture, on which things are small.
 
-    Raises: TypeError: observations that are no floating numbers.
+    Raises: TypeError: observations that are no floating numbers. ValueError: a power below 1.
     Source: Fong & Vedaldi 2017, arXiv 1704.03296.
     """
     if not observations.is_floating_point():
         raise TypeError(f"a mask fades pixels: expected floating observations, got {observations.dtype}: .float() them")
+    if power < 1:
+        raise ValueError(f"power must be at least 1, got {power}: below, equal neighbours have no slope between them")
     generator = generator or torch.Generator().manual_seed(0)
     shifts = torch.randint(-jitter, jitter + 1, (steps, 2), generator=generator, device=generator.device).tolist()
     sides = tuple(between(size, -(-size // cell), cell).to(observations) for size in observations.shape[2:])

@@ -50,7 +50,7 @@ def deep_lift(
     LRP hardly do. They give biases no part either: what they raise the baseline's score by is absorbed.
 
     Raises: TypeError: observations that are no floating numbers. NotImplementedError: the network holds an operation
-        for which there is no rescale rule.
+        for which there is no rescale rule, or mixes observations.
     Source: Shrikumar et al. 2017, arXiv 1704.02685, section 3.5.1.
     """
     start, way = way_from(observations, baseline)
@@ -80,6 +80,14 @@ def _refusal(what: str) -> NotImplementedError:
     )
 
 
+def check_sums(relevance: Float[Tensor, "probe stack y x"], seen: Tensor, base: Tensor) -> None:
+    """Raises: NotImplementedError: maps do not sum to score − score(baseline) by more than rounding explains."""
+    size = relevance.abs().sum((1, 2, 3)) + torch.maximum(seen.abs(), base.abs())
+    missing = (relevance.sum((1, 2, 3)) - (seen - base)).abs()
+    if (missing > torch.finfo(seen.dtype).eps ** 0.5 * size).any():
+        raise _refusal("what chooses by the numbers (where, masks, places of maxima) or mixes observations")
+
+
 def _elementwise(function: Callable[..., Tensor], values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The function's values, with ΔOutput / ΔInput in the place of the derivative."""
     leaf = values.detach().clone().requires_grad_()
@@ -87,9 +95,8 @@ def _elementwise(function: Callable[..., Tensor], values: Tensor, *args: Any, **
     (derivative,) = torch.autograd.grad(computed.sum(), leaf)
     inputs, outputs = leaf.detach(), computed.detach()
     before, behind = _difference(inputs), _difference(outputs)
-    factor = torch.where(before.abs() < NEAR, derivative[: len(before)], behind / before).repeat(
-        2, *[1] * (inputs.ndim - 1)
-    )
+    near = before.abs() < max(NEAR, torch.finfo(before.dtype).tiny)
+    factor = torch.where(near, derivative[: len(before)], behind / before).repeat(2, *[1] * (inputs.ndim - 1))
     result = outputs + (values - inputs) * factor
     return values.copy_(result) if in_place(name_of(function), kwargs) else result
 

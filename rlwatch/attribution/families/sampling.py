@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from rlwatch.attribution.families.copies import Ask, Baseline, ask_copies, floating, reference
-from rlwatch.attribution.families.superpixels import grid, spread
+from rlwatch.attribution.families.superpixels import checked, grid, spread
 
 
 def lime(
@@ -36,12 +36,12 @@ def lime(
     superpixel's mean colour, we by the baseline. Combinations come from `generator` (None: an own one of seed 0) and
     are the same for all observations.
 
-    Raises: ValueError: no samples.
+    Raises: ValueError: no samples, or features that are not as of `superpixels`.
     Source: Ribeiro et al. 2016, doi 10.1145/2939672.2939778; numbers as in the authors' package `lime`, for images.
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
-    features = grid(observations) if features is None else features
+    features = grid(observations) if features is None else checked(features, observations)
     generator = generator or torch.Generator().manual_seed(0)
     shown = torch.randint(2, (samples, _count(features)), generator=generator, device=generator.device).bool()
     shown[0] = True
@@ -66,11 +66,11 @@ def shap(
     come from `generator` (None: an own one of seed 0), each with its complement, the same for all observations; the
     values are the least squares that keep the sum. A feature without pixels has the value 0, when sampled about 0.
 
-    Raises: ValueError: fewer samples than twice the features and two.
+    Raises: ValueError: fewer samples than twice the features and two, or features that are not as of `superpixels`.
     Source: Lundberg & Lee 2017, arXiv 1705.07874, theorem 2 (the package `shap` takes 2048 + 2 · features samples);
     complements and the closed form: Covert & Lee 2021, arXiv 2012.01536.
     """
-    features = grid(observations) if features is None else features
+    features = grid(observations) if features is None else checked(features, observations)
     count = _count(features)
     exact = 2**count <= samples
     shown = _all_combinations(count) if exact else _paired_combinations(count, samples, generator)

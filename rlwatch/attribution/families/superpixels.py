@@ -5,6 +5,8 @@ For each pixel there is the index of the one feature that it belongs to.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
@@ -40,6 +42,25 @@ def objects(masks: Bool[Tensor, "feature probe stack y x"]) -> Int[Tensor, "prob
         raise ValueError("expected the mask of at least one object, got none: use grid(observations) instead")
     rest = ~masks.any(0, keepdim=True)
     return torch.cat([masks, rest]).to(torch.uint8).argmax(0)
+
+
+def checked(features: Any, observations: Shaped[Tensor, "probe stack y x"]) -> Int[Tensor, "probe stack y x"]:
+    """The features, in numbers that can be an index.
+
+    Raises: ValueError: they are no whole numbers from 0 on, or not one for each pixel.
+    """
+    if isinstance(features, Tensor):
+        got = f"{features.dtype} of {tuple(features.shape)} from {features.amin()} on"
+        whole = not features.is_floating_point() and features.dtype != torch.bool
+    else:
+        got, whole = type(features).__name__, False
+    if not whole or features.shape != observations.shape or features.amin() < 0:
+        raise ValueError(
+            f"expected as features a whole number from 0 on for each pixel, of shape {tuple(observations.shape)}, got "
+            f"{got}: use grid(observations), or objects(masks)"
+        )
+    index: Tensor = features.long()
+    return index
 
 
 def spread(

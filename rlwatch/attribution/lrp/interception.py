@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from rlwatch.attribution.lrp.pixels import Pixels
-from rlwatch.attribution.lrp.propagation import Progress, Propagate, Rectify, descends
+from rlwatch.attribution.lrp.propagation import Progress, Propagate, Rectify, descends, followed
 from rlwatch.attribution.lrp.rules import Rule, Zero, checked
 from rlwatch.attribution.lrp.signals import (
     BoxOf,
@@ -69,7 +69,7 @@ class Interception(TorchFunctionMode):
         super().__init__()
         self.marks = Marks(keep=keep)
         self.progress = Progress()
-        self.observations = observations
+        self.observations = observations = followed(constant(observations), self.progress)
         self.pixels = Pixels(observations, observations, instead, stop)
         self._rule_of, self._box = rule_of, box
         self._valued, self._treat = valued, treat
@@ -89,6 +89,8 @@ class Interception(TorchFunctionMode):
 
     def _dispatch(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = name_of(func)
+        if not args and next(iter(kwargs), "") == "input":
+            args, kwargs = (kwargs["input"],), {key: value for key, value in kwargs.items() if key != "input"}
         given = tensors_in((args, kwargs))
         for tensor in given:
             self._meet(tensor)
@@ -96,7 +98,7 @@ class Interception(TorchFunctionMode):
         signals = len(roles) - roles.count(Role.PLAIN)
         if name in known.LINEAR_MAPS and signals and self._is_layer(name, args, kwargs, signals):
             return self._linear_map(name, args, kwargs)
-        if name in known.FRESH:
+        if name in known.FRESH and not (name == "new_tensor" and len(given) > 1):
             return self._aside(func, name, args, kwargs, Role.PLAIN)
         if Role.CARRYING in roles or not self.pixels.stand_ins.keys().isdisjoint(map(id, given)):
             return self._carry(func, name, args, kwargs)
@@ -127,9 +129,11 @@ class Interception(TorchFunctionMode):
         mark = self.marks.of(tensor)
         if mark is None:
             self._sandbox.meet(tensor)
-        if tensor.grad_fn is not (mark and mark.node) and descends(tensor, self.progress):
+        changed = tensor.grad_fn is not (mark and mark.node) and not (mark and mark.role is Role.OBSERVED)
+        if changed and descends(tensor, self.progress):
             unseen = "a torch.autograd.Function or scripted code"
-            raise Refusal(unseen if tensor._base is None else "an in-place operation on another part of a tensor")  # noqa: SLF001
+            known_view = mark is not None and tensor._base is not None  # noqa: SLF001  (how autograd knows it, too)
+            raise Refusal("an in-place operation on another part of a tensor" if known_view else unseen)
 
     def role(self, tensor: Tensor) -> Role:
         """The role of `tensor`; what the pass has not made is plain."""
@@ -154,7 +158,7 @@ class Interception(TorchFunctionMode):
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], role: Role
     ) -> Any:
         """An operation that carries no relevance."""
-        if role is Role.OBSERVED and name in known.UNKNOWN_LAYERS:
+        if role is Role.OBSERVED and (name in known.UNKNOWN_LAYERS or "::" in name):
             raise Refusal(f"{name}, which is the first layer: rlwatch explains the input of a conv2d or linear layer")
         if name.endswith("__set__") and self.marks.of(args[0]) is None:
             return self._sandbox.assign(name)
@@ -168,8 +172,10 @@ class Interception(TorchFunctionMode):
             return result
         given = {id(tensor) for tensor in tensors_in((args, kwargs))}
         facts: dict[str, Any] = {}
-        if name == "pad" and role is Role.OBSERVED:
-            facts = {"unpadded": args[0], "padding": lambda values: func(values, *args[1:], **kwargs)}
+        if role is Role.OBSERVED:
+            result = result if id(result) in given else followed(result, self.progress)
+            if name == "pad":
+                facts = self.marks.before(args[0], lambda values: func(values, *args[1:], **kwargs))
         self.marks.put([tensor for tensor in tensors_in(result) if id(tensor) not in given], role, **facts)
         return result
 
@@ -185,7 +191,8 @@ class Interception(TorchFunctionMode):
             values = padded((inputs if stand_in is None else stand_in.direct).detach(), padding)
             weight, bias = constant(weight), None if bias is None else constant(bias)
             outputs = linear_map.forward(values, weight, bias)
-        layer = Layer(linear_map, values, weight, bias, outputs, self._layers, first=stand_in is not None)
+        first = stand_in is not None
+        layer = Layer(linear_map, values, weight, bias, outputs, self._layers, first=first, padding=padding)
         self._layers += 1
         if stand_in and self._box:
             layer.box = partial(padded_box, self._box, lambda corner: padded(stand_in.padding(corner), padding))
@@ -199,20 +206,21 @@ class Interception(TorchFunctionMode):
 
     def _outputs(self, layer: Layer, rule: Rule, source: Tensor) -> Tensor:
         handed = [layer.outputs]
-        layer.versions = layer.inputs._version, 0  # noqa: SLF001  (how autograd knows them, too)
+        layer.versions = layer.read, 0
         layer.replace_outputs(layer.outputs.detach())
         with recorded():
             outputs: Tensor = Propagate.apply(source, handed, layer, rule, self.progress)  # type: ignore[no-untyped-call]
         self.marks.put(outputs, Role.CARRYING, call=Call(layer, rule, source))
         return outputs
 
-    def _current(self, tensor: Tensor, target: Tensor | None) -> Tensor:
-        """What stands in for `tensor` in an operation that carries relevance, and writes it into `target`."""
+    def _current(self, tensor: Tensor, name: str, target: Tensor | None) -> Tensor:
+        """What stands in for `tensor` in the operation `name`, which carries relevance, and writes it into `target`."""
         written, tensor = tensor is target, self._sandbox.current(tensor)
         stand_in = self.pixels.of(tensor)
         if stand_in is not None:
             return stand_in.direct
-        if self.role(tensor) is Role.OBSERVED and tensor.is_floating_point():
+        counted = name in known.SUMS | known.SCALINGS and tensor.dtype != torch.bool
+        if self.role(tensor) is Role.OBSERVED and (counted or tensor.is_floating_point()):
             raise Refusal("an operation that reads the observations by another way than the first layer")
         return tensor if self.role(tensor) is Role.CARRYING or written else constant(tensor)
 
@@ -224,7 +232,7 @@ class Interception(TorchFunctionMode):
         target = target_of(args, kwargs) if writes else None
         if target is not None:
             self._sandbox.prepare(target, name, born=self.marks.of(target) is not None)
-        current = partial(self._current, target=target)
+        current = partial(self._current, name=name, target=target)
         args, kwargs = replaced(args, current), replaced(kwargs, current)
         carriers = [tensor for tensor in tensors_in((args, kwargs)) if self.role(tensor) is Role.CARRYING]
         if name in known.DROPOUTS | known.IDENTITIES:
@@ -233,6 +241,8 @@ class Interception(TorchFunctionMode):
         if layered is not None:
             return layered
         function = self._treat(func, name, args, carriers, true_gradient=self._rule_of is None)
+        if self._rule_of is None and name not in known.STILL:
+            function = partial(self._sandbox.drawn, function)
         with recorded():
             result = function(*args, **kwargs)
         if result is carriers[0] and not writes:
@@ -246,6 +256,8 @@ class Interception(TorchFunctionMode):
 
     def _layered(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], carriers: list[Tensor]) -> Any:
         """An operation that becomes part of a layer, or is made of layers; None if it is neither."""
+        if name == "batch_norm" and len(carriers) > 1:
+            raise Refusal("batch_norm with weights that depend on the observations")
         if name == "batch_norm":
             return self._batch_norm(carriers[0], *args[1:], **kwargs)
         if name in known.CELLS and self._rule_of is not None and self._treat is treatment:
@@ -288,13 +300,13 @@ class Interception(TorchFunctionMode):
                 call.layer.replace_outputs(tensor.detach())
             call.layer.consumers.add("relu" if relu else "other")
             if relu:  # in place too it leaves outputs as they are where relevance is not 0
-                call.layer.versions = call.layer.versions[0], tensor._version  # noqa: SLF001
+                call.layer.versions = call.layer.versions[0], tensor._version  # noqa: SLF001  (autograd's)
 
     def _batch_norm(self, values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Batch normalisation in evaluation; right behind a layer it becomes part of that layer's weights."""
         scale, shift = batch_norm_factors(values, *args, **kwargs)
         call = self.marks.call(values)
-        if self._rule_of is None or call is None or values.ndim not in {2, 4}:
+        if self._rule_of is None or call is None or values.ndim != call.layer.channels_first:
             with recorded():
                 outputs = affine(values, scale, shift)
             self.marks.put(outputs, Role.CARRYING)

@@ -31,8 +31,7 @@ class Flat:
         if isinstance(layer.map, Dense) or layer.map.groups > 1:
             return _spread(layer, torch.ones_like(layer.weight), None, self.epsilon)
         one = torch.ones_like(layer.weight[:1, :1])
-        pixels = layer.inputs[:1, :1]
-        count = layer.forward(torch.ones_like(pixels), one).mul_(layer.inputs.shape[1]).add_(self.epsilon)
+        count = layer.forward(layer.ones()[:, :1], one).mul_(layer.inputs.shape[1]).add_(self.epsilon)
         shape = (len(layer.inputs), 1, *layer.inputs.shape[2:])
 
         def propagate(g: Tensor) -> Tensor:
@@ -61,7 +60,7 @@ class WSquare:
 
 def _spread(layer: Layer, weight: Tensor, bias: Tensor | None, epsilon: float) -> Propagation:
     """Relevance shared out by `weight`, as if every input were 1."""
-    total = layer.forward(torch.ones_like(layer.inputs[:1]), weight, bias)
+    total = layer.forward(layer.ones(), weight, bias)
     ratio = layer.outputs / total.add_(epsilon)
     return lambda g: layer.transposed(g * ratio, weight, layer.destination)
 

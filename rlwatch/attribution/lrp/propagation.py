@@ -60,6 +60,25 @@ class Propagate(torch.autograd.Function):
         return propagation(g), None, None, None, None
 
 
+class Follow(torch.autograd.Function):
+    """Numbers made of the observations, with a node that tells what code that torch does not show makes of them."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, values: list[Tensor], progress: Progress) -> Tensor:  # noqa: ARG004
+        """The numbers; `anchor` has autograd follow them."""
+        ctx.progress = progress
+        return values.pop()
+
+
+def followed(values: Any, progress: Progress) -> Any:
+    """`values` with such a node, if they are numbers of their own and autograd does not follow them yet."""
+    if not isinstance(values, Tensor) or not values.is_floating_point() or values.requires_grad:
+        return values
+    if values._base is not None or values.is_inference() or not torch.is_grad_enabled():  # noqa: SLF001  (views are their bases' business)
+        return values
+    return Follow.apply(torch.empty(0, requires_grad=True), [values], progress)  # type: ignore[no-untyped-call]
+
+
 class Rectify(torch.autograd.Function):
     """A ReLU right behind a layer: where nothing else reads that layer's outputs, the layer itself stops relevance."""
 
@@ -91,9 +110,9 @@ def gated(g: Tensor, values: Tensor) -> Tensor:
 
 def _propagation(layer: Layer, rule: Rule, progress: Progress) -> Propagation:
     """What `rule` makes of g, a few observations at a time, so that what it computes on the way stays in the cache."""
-    if layer.inputs._version != layer.versions[0]:  # noqa: SLF001  (how autograd knows it, too)
+    if layer.read != layer.versions[0]:
         raise RuntimeError("the network writes in place into what a layer has read: let it write into a clone")
-    if layer.outputs._version != layer.versions[1]:  # noqa: SLF001
+    if layer.outputs._version != layer.versions[1]:  # noqa: SLF001  (how autograd knows it, too)
         layer.outputs = layer.forward(layer.inputs, layer.weight, layer.bias)
     parts = layer.parts()
     if len(parts) == 1:

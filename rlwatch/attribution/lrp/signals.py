@@ -64,6 +64,14 @@ class Marks:
         """The call that `tensor` is the outputs of."""
         return getattr(self.of(tensor), "call", None)
 
+    def before(self, tensor: Tensor, padding: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """The facts about what `padding` makes of `tensor`, which may be padded itself."""
+        mark = self.of(tensor)
+        if mark is None or mark.unpadded is None or mark.padding is None:
+            return {"unpadded": tensor, "padding": padding}
+        first = mark.padding
+        return {"unpadded": mark.unpadded, "padding": lambda values: padding(first(values))}
+
     def put(self, results: Any, role: Role, **facts: Any) -> None:
         """Marks every tensor in `results`."""
         for tensor in tensors_in(results):

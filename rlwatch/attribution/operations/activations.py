@@ -44,7 +44,8 @@ def as_probability(function: Callable[..., Tensor], values: Tensor, *args: Any, 
     Raises: NotImplementedError: it is another one.
     """
     whole = function(values.detach(), *args, **kwargs)
-    if not any(torch.allclose(total, torch.ones_like(total)) for total in map(whole.sum, range(whole.ndim))):
+    totals = [whole.sum(axis) for axis in range(whole.ndim) if whole.shape[axis] > 1]
+    if not any(torch.allclose(total, torch.ones_like(total)) for total in totals):
         raise Refusal(name_of(function))
     return function(values, *args, **kwargs)
 

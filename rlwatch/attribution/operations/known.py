@@ -26,7 +26,7 @@ LINEAR_MAPS = frozenset(WEIGHTS)
 """Replaced by the rule that the composite gives them; but a product with a vector is a weighted sum."""
 
 PIECEWISE_LINEAR = _names(
-    """relu relu_ leaky_relu leaky_relu_ prelu abs neg negative __neg__
+    """relu relu_ leaky_relu leaky_relu_ abs neg negative __neg__
     max_pool1d max_pool2d adaptive_max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d
     max min amax amin maximum minimum sort msort topk kthvalue median quantile
     add add_ __add__ __iadd__ __radd__ sub sub_ __sub__ __isub__ rsub __rsub__ subtract sum mean nanmean cumsum
@@ -42,6 +42,12 @@ PIECEWISE_LINEAR = _names(
 
 ADDITIONS = _names("add __add__ __radd__")
 """A constant per channel that is added to a layer's outputs is that layer's bias."""
+
+SUMS = ADDITIONS | _names(
+    """add_ __iadd__ sub sub_ __sub__ __isub__ rsub __rsub__ subtract maximum minimum copy_
+    cat concat concatenate stack hstack vstack"""
+)
+"""What a summand says of the observations would be left out, be it a whole number or not; so with SCALINGS."""
 
 
 def _viewed(tensor: Tensor, *shape: Any, **other: Any) -> Tensor:
@@ -63,7 +69,7 @@ QUESTIONS = _names(
 """Their answers are shapes, orders and truths: no relevance goes through them."""
 
 SCALINGS = _names(
-    "mul mul_ __mul__ __imul__ __rmul__ multiply div div_ __div__ __truediv__ __idiv__ true_divide divide"
+    "mul mul_ __mul__ __imul__ __rmul__ multiply div div_ __div__ __truediv__ __idiv__ true_divide divide prelu"
 )
 """Linear as long as one factor is constant; nothing that carries relevance may stand below the fraction bar."""
 
@@ -92,13 +98,13 @@ DROPOUTS = _names("dropout dropout_ dropout1d dropout2d dropout3d alpha_dropout 
 OWN = frozenset({"grad__get__", "_base__get__"})
 """Properties that are older than the pass, and get no mark of it."""
 
-IDENTITIES = frozenset({"detach", "data__get__"})
+IDENTITIES = frozenset({"detach", "detach_", "data__get__"})
 """They stop gradients, not relevance."""
 
-UNKNOWN_LAYERS = _names("""conv1d conv3d conv_transpose1d conv_transpose2d conv_transpose3d bilinear embedding
-    embedding_bag bmm baddbmm einsum tensordot mv dot lstm gru rnn_tanh rnn_relu lstm_cell gru_cell
-    multi_head_attention_forward scaled_dot_product_attention""")
-"""They may not be the layer that sees the pixels."""
+UNKNOWN_LAYERS = _names("""conv1d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution _convolution
+    conv_tbc bilinear embedding embedding_bag bmm baddbmm addbmm addmv einsum tensordot inner mv dot
+    lstm gru rnn_tanh rnn_relu lstm_cell gru_cell multi_head_attention_forward scaled_dot_product_attention""")
+"""They may not be the layer that sees the pixels, nor may another library's operator, such as `quantized::linear`."""
 
 LEAVING = frozenset({"numpy", "tolist", "item", "__array__", "__float__", "__int__", "__bool__", "__iter__"})
 """They take a number out of the network, where nothing can follow it."""
@@ -123,16 +129,32 @@ RANDOM = _names(
 
 RANDOM_LIKE = {"rand_like": torch.rand, "randn_like": torch.randn}
 
+DRAWING = _names(
+    """randint_like binomial _standard_gamma _sample_dirichlet gumbel_softmax kaiming_uniform_ svd_lowrank pca_lowrank
+    fractional_max_pool2d fractional_max_pool2d_with_indices fractional_max_pool3d fractional_max_pool3d_with_indices"""
+)
+"""They take none, and draw from a global generator."""
+
 FRESH = _names(
     """zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_tensor
-    rand_like randn_like"""
+    rand_like randn_like randint_like"""
 )
 """Their result depends on a tensor's shape only."""
 
 
+STILL = PIECEWISE_LINEAR | QUESTIONS | SCALINGS | ACTIVATIONS | LINEARISED | LINEAR_MAPS | WEIGHTED_SUMS | PRODUCTS
+"""They draw no random numbers, whatever others do."""
+
+
 def name_of(function: Callable[..., Any]) -> str:
-    """The name by which this module knows a function; properties end in `__get__` or `__set__`."""
+    """The name by which this module knows a function; properties end in `__get__` or `__set__`.
+
+    An operator of another library than torch's own has the library's name before it, as in `quantized::linear`.
+    """
     name: str = getattr(function, "__name__", repr(function))
+    operator: str = getattr(function, "_qualified_op_name", "aten::")
+    if not operator.startswith("aten::"):
+        return operator
     if name in {"__get__", "__set__"}:
         return f"{getattr(function, '__self__').__name__}{name}"  # noqa: B009  (a method-wrapper's owner is untyped)
     return name

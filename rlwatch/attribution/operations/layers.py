@@ -60,7 +60,8 @@ def _onednn_pays(values: Tensor, weight: Tensor) -> bool:
 class Layer:
     """One call of a map in a forward pass, as a rule sees it.
 
-    `outputs` may be 0 where they are negative if the layer is `rectified`. `valued`: what the rule returns is
+    `padding` is what the layer itself has put around its inputs, as functional.pad takes it. `outputs` may be 0 where
+    they are negative if the layer is `rectified`. `valued`: what the rule returns is
     multiplied by the inputs, so that relevance itself arrives at the pixels. A rule that returns relevance itself may
     write it to `destination`.
     """
@@ -73,9 +74,10 @@ class Layer:
     index: int = 0
     first: bool = False
     valued: bool = False
+    padding: Sequence[int] = ()
     box: Callable[[], Box | None] = lambda: None
     consumers: set[str] = field(default_factory=set)
-    versions: tuple[int, int] = (0, 0)
+    versions: tuple[tuple[int, ...], int] = ((), 0)
     made: dict[Hashable, Any] = field(default_factory=dict)
     destination: Tensor | None = None
 
@@ -88,6 +90,11 @@ class Layer:
     def rectified(self) -> bool:
         """True if nothing but ReLUs reads the outputs: relevance is 0 wherever an output is negative."""
         return self.consumers == {"relu"}
+
+    @property
+    def read(self) -> tuple[int, ...]:
+        """The states of what the layer has read, as autograd knows them, too."""
+        return tuple(one._version for one in (self.inputs, self.weight, self.bias) if one is not None)  # noqa: SLF001
 
     def replace_outputs(self, outputs: Tensor) -> None:
         """Takes `outputs` for those of the layer, and notes their state."""
@@ -104,6 +111,11 @@ class Layer:
     def part(self, rows: slice) -> Layer:
         """The same call for some of its rows."""
         return replace(self, inputs=self.inputs[rows], outputs=self.outputs[rows])
+
+    def ones(self) -> Tensor:
+        """One row of inputs that are 1, but 0 where the layer has padded them."""
+        ones = torch.ones_like(self.inputs[:1])
+        return functional.pad(functional.pad(ones, [-side for side in self.padding]), list(self.padding))
 
     @property
     def positive(self) -> Tensor:
@@ -124,6 +136,11 @@ class Layer:
     def nonnegative(self) -> bool:
         """True if no input is below 0."""
         return bool(self.inputs.amin() >= 0)
+
+    @property
+    def channels_first(self) -> int:
+        """The number of axes of outputs whose second axis holds the channels."""
+        return 4 if self.kind == "convolution" else 2
 
     def per_output(self, values: Tensor) -> Tensor:
         """One number per channel, to be added to the outputs."""

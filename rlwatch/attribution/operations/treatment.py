@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rlwatch.attribution.operations import known
 from rlwatch.attribution.operations.activations import (
@@ -38,7 +39,7 @@ def treatment(
     if name in known.PIECEWISE_LINEAR | known.LINEARISED | known.QUESTIONS:
         return known.VIEWS.get(name, func)
     if true_gradient:
-        return partial(without_drawing, func)
+        return partial(differentiated, func) if "::" in name else func
     found = _scaling(func, name, args, carriers) or _alone(func, name, args, carriers)
     if found is None:
         raise Refusal("a product of two signals" if name in known.SCALINGS else name)
@@ -56,7 +57,9 @@ def _scaling(
     linear = name in known.LINEAR_MAPS | known.WEIGHTED_SUMS
     linear |= name in known.SCALINGS and ("div" not in name or (bool(args) and carriers[0] is args[0]))
     linear |= name in known.PRODUCTS and by_a_vector(args, carriers[0])
-    return func if linear else None
+    if not linear:
+        return None
+    return partial(without_rounding, func) if "div" in name else func
 
 
 def _alone(
@@ -153,41 +156,73 @@ def affine(values: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def through_instance_norm(
-    function: Callable[..., Tensor],
+    function: Callable[..., Tensor],  # noqa: ARG001  (every one of EVALUATED gets it)
     values: Tensor,
     running_mean: Tensor | None = None,
     running_var: Tensor | None = None,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     use_input_stats: bool = True,  # noqa: ARG001  (explained as in evaluation)
-    momentum: float = 0.1,
+    momentum: float = 0.1,  # noqa: ARG001  (nothing is updated)
     eps: float = 1e-5,
     *,
     true_gradient: bool,
 ) -> Tensor:
-    """Instance normalisation by its running statistics where it keeps them, else by a deviation that is a constant."""
+    """Instance normalisation by its running statistics where it keeps them, else by a deviation that is a constant.
+
+    The derivative is that of a group normalisation: torch's own is wrong for one observation whose channels lie last.
+    """
     if running_mean is not None:
         return affine(values, *batch_norm_factors(values, running_mean, running_var, weight, bias, eps=eps))
     if true_gradient:
-        return function(values, None, None, weight, bias, True, momentum, eps)
+        return functional.group_norm(values, values.shape[1], weight, bias, eps)
     return through_group_norm(values, values.shape[1], weight, bias, eps)
 
 
-EVALUATED: dict[str, Callable[..., Tensor]] = {
+def without_dropout(function: Callable[..., Any], *args: Any, true_gradient: bool, **kwargs: Any) -> Any:
+    """What a function that drops numbers within itself in training returns in evaluation.
+
+    Of what it is given in order, the part that is dropped is the only fraction.
+
+    Raises: NotImplementedError: it is to be more than differentiated.
+    """
+    if not true_gradient:
+        raise Refusal(name_of(function))
+    args = tuple(0.0 if isinstance(one, float) else one for one in args)
+    return function(*args, **kwargs | ({"dropout_p": 0.0} if "dropout_p" in kwargs else {}))
+
+
+EVALUATED: dict[str, Callable[..., Any]] = {
     "rrelu": through_rrelu,
     "rrelu_": through_rrelu,
     "instance_norm": through_instance_norm,
+    **dict.fromkeys(("multi_head_attention_forward", "scaled_dot_product_attention"), without_dropout),
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), without_dropout),
 }
 """What acts otherwise in training."""
 
 TREATED = NORMALISATIONS | {"glu": through_gate}
 
 
-def without_drawing(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The result of a function that may draw random numbers; the global generators end where they began."""
-    devices = {tensor.device.index or 0 for tensor in tensors_in((args, kwargs)) if tensor.device.type == "cuda"}
-    with torch.random.fork_rng(devices=devices):
-        return function(*args, **kwargs)
+def differentiated(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What an operator of another library returns.
+
+    Raises: NotImplementedError: autograd has no derivative of it, and would take it for constant.
+    """
+    result = function(*args, **kwargs)
+    if any("NotImplemented" in one.grad_fn.name() for one in tensors_in(result) if one.grad_fn is not None):
+        raise Refusal(name_of(function))
+    return result
+
+
+def without_rounding(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    """The quotient.
+
+    Raises: NotImplementedError: it is rounded.
+    """
+    if kwargs.get("rounding_mode") is not None:
+        raise Refusal(f"{name_of(function)} that rounds")
+    return function(*args, **kwargs)
 
 
 def without_signal(function: Callable[..., Any], *args: Any) -> Any:

@@ -89,8 +89,23 @@ class Sandbox:
             return affine(values, *batch_norm_factors(*args, **kwargs))
         if name in EVALUATED:
             return EVALUATED[name](func, *args, **kwargs, true_gradient=True)
+        if name in known.LEAVING:
+            args = replaced(args, Tensor.detach)
         function: Callable[..., Any] = known.VIEWS.get(name, func)
-        return function(*args, **kwargs)
+        return self.drawn(function, *args, **kwargs) if name in known.DRAWING else function(*args, **kwargs)
+
+    def drawn(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The result of a function that draws from a global generator, which lends itself to the private numbers."""
+        own = self._generator(args, kwargs)
+        cuda = own.device.type == "cuda"
+        lent = torch.cuda.default_generators[own.device.index or 0] if cuda else torch.default_generator
+        state = lent.get_state()
+        lent.set_state(own.get_state())
+        try:
+            return function(*args, **kwargs)
+        finally:
+            own.set_state(lent.get_state())
+            lent.set_state(state)
 
     def _generator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Generator:
         like = next(iter(tensors_in(args)), None)
