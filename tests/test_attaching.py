@@ -28,6 +28,7 @@ WRONG = {
     "purge_step='a'": (TypeError, "purge_step: a step must be a whole number"),
     "options=3": (TypeError, "options must be a dict"),
     "observe=3": (TypeError, "observe must be a function"),
+    "observe=lambda frames: frames / missing": (ValueError, "observe= must take uint8 frames of shape .* NameError"),
     "game=3": (TypeError, "game='Breakout'|game='breakout'"),
     "logdir=3": (TypeError, "logdir must be a folder"),
     "logdir=''": (ValueError, "logdir must name a folder"),

@@ -76,7 +76,11 @@ class Examination:
             self.probe, self.observe = matched(self.network, self.probe)
         self.objects = pixels(self.probe.masks(dilation=self.dilation))
         frames = torch.from_numpy(self.probe.observations()).to(device_of(self.network))
-        observed: object = self.observe(frames)
+        try:
+            observed: object = self.observe(frames)
+        except Exception as error:
+            shape = tuple(frames.shape)
+            raise ValueError(f"observe= must take uint8 frames of shape {shape}, it raised {error!r}") from error
         if not isinstance(observed, Tensor):
             got = type(observed).__name__
             raise TypeError(f"observe= must return the tensor that the network takes, got {got}: return it")
