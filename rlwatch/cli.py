@@ -187,7 +187,8 @@ def _print_tables(reports: Iterator[Report], target: str, output: Any) -> None:
         for cells in report.rows(target):
             table.add_row(*cells)
         console.print(table)
-        for line in [*(finding.text for finding in report.findings), *([report.trust] if report.trust else [])]:
+        found = [finding.text for finding in report.findings] + ([report.trust] if report.trust else [])
+        for line in [*found, *(f"note: {note}" for note in report.notes)]:
             console.print(line, highlight=False, soft_wrap=True)
 
 

@@ -13,7 +13,7 @@ from rlwatch.measures.onset import spells, threshold
 from rlwatch.measures.relevance import ObjectRelevance
 from rlwatch.measures.seeds import Band, Median, band, interpolated, median, since_last
 from rlwatch.report import without_nan
-from rlwatch.tensorboard.runs import UNMEASURED, Run, history
+from rlwatch.tensorboard.runs import EVERY_CHECKPOINT, UNMEASURED, Run, history
 from rlwatch.variants import notes_on_names, variants
 
 SCHEMA = 1
@@ -192,6 +192,13 @@ def _notes_on_seeds(compared: Sequence[Variant]) -> Iterator[str]:
                 f"ended before step {variant.steps[-1]:,} of {variant.name}: {told}; from there on fewer seeds stand "
                 "behind its figures, and an onset that they had not had is unknown, not never"
             )
+        measured = np.max([one.lift.runs for one in variant.objects.values()], axis=0)
+        silent = variant.steps[measured < variant.seeds]
+        if len(silent):
+            yield (
+                f"no positive relevance in the maps of some seeds of {variant.name} at {len(silent)} of its "
+                f"{len(variant.steps)} steps, first at {silent[0]:,}: there the figures are of the others"
+            )
 
 
 def _variant(name: str, runs: Sequence[Run], target: str, tag: str | None, seed: int) -> Variant:
@@ -243,7 +250,8 @@ def _untrained(run: Run, target: str, name: str) -> ObjectRelevance:
 
 
 def _checkpoints(run: Run, target: str) -> Int[np.ndarray, " point"]:
-    return np.unique(np.concatenate([run.scalars[f"rlwatch/lift/{target}/{one}"][0] for one in _objects(run, target)]))
+    tags = [EVERY_CHECKPOINT, *(f"rlwatch/lift/{target}/{one}" for one in _objects(run, target))]
+    return np.unique(np.concatenate([run.scalars[tag][0] for tag in tags if tag in run.scalars]))
 
 
 def _axis(steps: Sequence[Int[np.ndarray, "..."]]) -> Int[np.ndarray, " step"]:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -32,11 +33,13 @@ def unwrapped(network: Network) -> Network:
     """The eager network of one device that `torch.compile`, DataParallel or DistributedDataParallel was given.
 
     Parameters are shared with the training's, so the network is always the newest. Where compiled parts sit inside of
-    a network, modules on the way to them are shallow copies.
+    a network, modules on the way to them are shallow copies. A method of a module is that module, read by it.
     """
     inner = _inner(network)
     if inner is not network:
         return unwrapped(inner)
+    if isinstance(network, MethodType) and isinstance(network.__self__, nn.Module):
+        network = Read(network.__self__, network.__func__)
     return _eager(network) if isinstance(network, nn.Module) else network
 
 

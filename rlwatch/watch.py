@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.inputs import Observe
-from rlwatch.monitor.attaching import check_game, check_settings, first_step, loaded, past, untouched_generators
+from rlwatch.monitor.attaching import check_game, check_settings, first_step, loaded, past, untouched_generators, whole
 from rlwatch.monitor.examination import Examination, Network
 from rlwatch.monitor.logbook import Fault, Job, Outcome, write
 from rlwatch.monitor.places import Log, opened
@@ -115,7 +115,7 @@ class Watch:
         return self._look(number)
 
     def attach(
-        self, optimizer: Optimizer, *, steps_per_update: int = 1, first_step: int | None = None
+        self, optimizer: Optimizer, *, steps_per_update: Step = 1, first_step: Step | None = None
     ) -> RemovableHandle:
         """Watch after every update of this optimiser, with no edit of the loop; the handle's `remove()` ends it.
 
@@ -129,10 +129,11 @@ class Watch:
         if self._closed:
             raise RuntimeError(CLOSED)
         check_updates(optimizer, self._network)
-        if steps_per_update < 1:
-            raise ValueError(f"steps_per_update must be at least 1, got {steps_per_update}: a step of the agent is 1")
-        begin = self._first_step if first_step is None else first_step
-        steps = count(begin + steps_per_update, steps_per_update)
+        each = whole("steps_per_update", steps_per_update)
+        if each < 1:
+            raise ValueError(f"steps_per_update must be at least 1, got {each}: a step of the agent is 1")
+        begin = self._first_step if first_step is None else whole("first_step", first_step)
+        steps = count(begin + each, each)
 
         def after_update(*_: object) -> None:
             if not self._elsewhere:

@@ -28,6 +28,7 @@ WRONG = {
     "purge_step='a'": (TypeError, "purge_step: a step must be a whole number"),
     "options=3": (TypeError, "options must be a dict"),
     "observe=3": (TypeError, "observe must be a function"),
+    "observe=lambda frames: frames / missing": (ValueError, "observe= must take uint8 frames of shape .* NameError"),
     "game=3": (TypeError, "game='Breakout'|game='breakout'"),
     "logdir=3": (TypeError, "logdir must be a folder"),
     "logdir=''": (ValueError, "logdir must name a folder"),
@@ -71,6 +72,17 @@ def test_of_a_dict_the_q_values_count_wherever_they_stand(tmp_path, probe):
     assert report.q.greedy == pytest.approx(float(expected))
     with pytest.raises(ValueError, match="'policy', 'value', none of which is called 'q_values'"):
         explain(Returns(lambda q_values: {"policy": q_values, "value": q_values}), frames)
+
+
+def test_the_first_of_several_heads_is_taken_and_told_once(caplog, probe):
+    frames = torch.from_numpy(probe.observations(2))
+    heads = Returns(lambda q_values: [q_values, q_values + 1, q_values + 2])
+    with caplog.at_level(logging.WARNING, logger="rlwatch"):
+        asked = [explain(heads, frames).q_values for _ in range(2)]
+        explain(Returns(lambda q_values: (q_values, q_values.new_zeros(2, 512))), frames)
+    assert torch.equal(asked[0], explain(heads.inner, frames).q_values)
+    assert caplog.text.count("returns 3 tables of one shape, and the first is taken") == 1
+    assert len(caplog.records) == 1
 
 
 def test_a_network_that_asserts_without_a_word_is_tried_in_the_other_views(tmp_path, probe):

@@ -54,7 +54,7 @@ def test_whole_steps_of_every_kind_are_logged_whole_as_plain_integers(tmp_path, 
     assert steps_of(tmp_path) == {tag: [0, 10, 20] for tag in (*SCALARS, *BLOBS)}
 
 
-@pytest.mark.parametrize("wrong", [None, "a", "5", 10.5, math.nan, math.inf, [1], torch.tensor([1, 2])])
+@pytest.mark.parametrize("wrong", [None, "a", "5", 10.5, 2**63, math.nan, math.inf, [1], torch.tensor([1, 2])])
 def test_what_is_no_step_is_told_once_and_blocks_nothing(tmp_path, attach, caplog, wrong):
     watch = attach()
     with caplog.at_level(logging.WARNING, logger="rlwatch"):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from rlwatch.cli import main
 from tests.frameworks.events import small
@@ -64,6 +65,14 @@ def test_explain_without_json_prints_a_table_and_what_the_target_means(folder, c
     printed = capsys.readouterr().out
     assert "choice between actions" in printed
     assert "paddle" in printed
+
+
+def test_explain_tells_the_notes_beneath_the_table(tmp_path, capsys):
+    network = Nature()
+    nn.init.zeros_(network.body[-1].weight)
+    torch.save({"model": network.state_dict(), "step": 0, "game": "breakout"}, tmp_path / "dead.pt")
+    assert main(["explain", str(tmp_path / "dead.pt")]) == 0
+    assert "note: no map of the value holds positive relevance" in capsys.readouterr().out
 
 
 def test_explain_takes_any_target_and_the_keywords_of_a_method(folder, capsys):

@@ -80,8 +80,8 @@ def test_a_checkpoint_written_twice_counts_once_and_one_that_measured_nothing_is
     written = [*looking([1.0, 5.0, 6.0], [0, 100, 200]), *looking([6.0, math.nan, 7.0], [200, 300, 400])]
     write_run(tmp_path, written)
     (variant,) = compare([tmp_path]).variants
-    assert variant.steps.tolist() == [0, 100, 200, 400]
-    np.testing.assert_equal(variant.objects["ball"].lift.middle, [1, 5, 6, 7])
+    assert variant.steps.tolist() == [0, 100, 200, 300, 400]
+    np.testing.assert_equal(variant.objects["ball"].lift.middle, [1, 5, 6, math.nan, 7])
 
 
 def test_without_a_baseline_there_is_no_onset(tmp_path):

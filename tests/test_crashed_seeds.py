@@ -1,6 +1,7 @@
 """Seeds that ended early, and what a comparison says of them."""
 
 import json
+import math
 
 import pytest
 
@@ -47,6 +48,18 @@ def test_a_last_checkpoint_a_little_earlier_is_no_crash(tmp_path):
     assert variant.ended == {}
     assert variant.objects["ball"].onset.ended == 0
     assert variant.objects["ball"].onset.middle == 500
+
+
+def test_a_seed_whose_maps_hold_nothing_any_more_has_not_ended(tmp_path):
+    write_run(tmp_path / "a-seed1", looking([1.0, 1.0, 5.0, 6.0], [0, 100, 200, 300]))
+    write_run(tmp_path / "a-seed2", looking([1.0, 1.0, math.nan, math.nan], [0, 100, 200, 300]))
+    compared = compare([tmp_path])
+    (variant,) = compared.variants
+    ball = variant.objects["ball"]
+    assert variant.ended == {}
+    assert ball.onset.ended == 0
+    assert ball.lift.runs.tolist() == [2, 2, 1, 1]
+    assert "in the maps of some seeds of a at 2 of its 4 steps, first at 200" in compared.notes[-1]
 
 
 def test_a_comparison_written_over_another_is_told_and_so_is_a_run_in_two_groups(runs, tmp_path, capsys):

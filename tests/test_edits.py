@@ -89,6 +89,27 @@ def test_a_picture_of_another_size_is_refused(named, tmp_path):
         named('[regions]\na = "small.png"')
 
 
+@pytest.mark.parametrize("colour", [(255, 255, 255, 255), (0, 0, 2, 255)])
+def test_what_is_transparent_in_a_picture_is_no_region_and_what_is_dark_is(named, tmp_path, colour):
+    picture = Image.new("RGBA", (160, 210), (255, 255, 255, 0))
+    picture.paste(colour, (40, 60, 48, 64))
+    picture.save(tmp_path / "mine.png")
+    painted = named('[regions]\na = "mine.png"').masks()["a"]
+    assert np.array_equal(painted, named("[regions]\na = [40, 60, 8, 4]").masks()["a"])
+
+
+def test_a_picture_that_is_black_all_over_is_refused(named, tmp_path):
+    Image.new("RGB", (160, 210)).save(tmp_path / "black.png")
+    with pytest.raises(ValueError, match="a picture that is black all over"):
+        named('[regions]\na = "black.png"')
+
+
+def test_a_file_of_another_encoding_is_refused_by_its_name(tmp_path):
+    (tmp_path / "names.toml").write_bytes("drop = ['é']".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"names\.toml: .*utf-8"):
+        edits.read(tmp_path / "names.toml", 210)
+
+
 def test_a_file_that_is_not_there_is_told_as_such(tmp_path):
     with pytest.raises(FileNotFoundError):
         edits.read(tmp_path / "nowhere.toml", 210)

@@ -98,6 +98,9 @@ def test_what_cannot_be_attached_is_refused_with_a_remedy(attach):  # noqa: F811
         watch.attach(None)
     with pytest.raises(ValueError, match="steps_per_update must be at least 1, got 0"):
         watch.attach(optimizer, steps_per_update=0)
+    for setting in ({"steps_per_update": 1.5}, {"steps_per_update": "4"}, {"first_step": "4"}):
+        with pytest.raises(TypeError, match=f"{next(iter(setting))}: a step must be a whole number"):
+            watch.attach(optimizer, **setting)
     watch.close()
     with pytest.raises(RuntimeError, match="attach a new Watch"):
         watch.attach(optimizer)

@@ -36,7 +36,10 @@ class Small(nn.Module):
 
 def reported(network, probe, folder, **settings):
     watch = Watch(network, probe, logdir=folder, every=1, **settings)
-    reports = [watch(step) for step in range(2)]
+    reports = [watch(0)]
+    with torch.no_grad():
+        network.body[3].bias.add_(0.1)
+    reports.append(watch(1))
     watch.close()
     return reports[-1]
 
@@ -62,6 +65,17 @@ def test_the_tab_says_it_in_its_first_sentence(tmp_path, probe, browser):
     told = wait(lambda: [one.text for one in browser.find_elements("css selector", ".headline") if "step" in one.text])
     assert "the value rests on a place that belongs to no object: " in told[0]
     assert "around line 5" in told[0]
+
+
+def test_a_network_that_stands_still_is_told_as_one_that_is_not_trained_any_more(tmp_path, probe):
+    network = Small()
+    watch = Watch(network, probe, logdir=tmp_path, every=1)
+    notes = [watch(step).notes for step in (0, 1000)]
+    network.load_state_dict({name: 0.9 * value for name, value in network.state_dict().items()})
+    notes.append(watch(2000).notes)
+    watch.close()
+    assert [len(told) for told in notes] == [0, 1, 0]
+    assert "no Q-value has changed since step 0:" in notes[1][0]
 
 
 def test_a_network_that_looks_everywhere_has_no_such_note(tmp_path, probe):

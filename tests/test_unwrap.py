@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from types import MethodType
 
 import pytest
 import torch
@@ -48,6 +49,7 @@ WRAPPED = {
     "parallel": nn.DataParallel,
     "compiled and parallel": lambda network: compiled(nn.DataParallel(network)),
     "its forward": lambda network: network.forward,
+    "a method of its own": lambda network: MethodType(lambda module, x: module.body(x.float() / 255), network),
     "its forward, compiled": lambda network: compiled(network.forward),
     "a compiled function of it": lambda network: compiled(lambda x: network(x) * 1),
     "a compiled part": Compiled,
@@ -75,8 +77,8 @@ def test_what_is_beneath_learns_with_the_training(name):
     assert torch.equal(plain(FRAMES), network.body(FRAMES.float() / 255))
 
 
-@pytest.mark.parametrize("name", ["compiled", "a compiled part"])
-def test_a_compiled_training_is_watched(tmp_path, name):
+@pytest.mark.parametrize("name", ["compiled", "a compiled part", "a method of its own"])
+def test_a_training_is_watched_with_its_untrained_baseline(tmp_path, name):
     watch = Watch(WRAPPED[name](Nature()), "breakout", logdir=tmp_path)
     assert watch(0) is not None
     watch.close()

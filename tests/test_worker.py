@@ -82,6 +82,19 @@ def test_the_numbers_are_those_of_the_monitor_within_the_training(tmp_path, atta
     assert len(lifts[0]) == 3
 
 
+@pytest.fixture
+def doubles():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("doubles")
+def test_floats_are_of_the_type_that_the_training_makes(attach):
+    one = network()
+    assert report_of(attach(lambda observations: one.body(observations / 255)), 0).q.greedy
+
+
 def test_the_training_goes_on_while_a_checkpoint_is_made(attach):
     watch = attach(network())
     assert watch(0) is None

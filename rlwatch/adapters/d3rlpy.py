@@ -13,8 +13,6 @@ from rlwatch.attribution.inputs import Observe
 from rlwatch.unwrap import Read
 from rlwatch.watch import Watch
 
-"""What d3rlpy hands to a network where there is no observation scaler."""
-
 
 @contextmanager
 def watched(probe: Any = None, *, env: Any = None, **settings: Any) -> Iterator[Callable[[Any, int, int], None]]:

@@ -21,7 +21,8 @@ class WatchCallback(BaseCallback):
 
     `probe`: as Watch takes it; left out, the probe of the game that is trained on. `logdir`: where to log; left out,
     the run's own TensorBoard log, or where it has none the folder `rlwatch` in the folder of its logger. `settings`:
-    as Watch takes them.
+    as Watch takes them; `purge_step` left out, a model that has learnt before (`learn(reset_num_timesteps=False)`) goes
+    on in its log with the findings and the colour scale.
 
     Raises: as Watch does, when the training starts; TypeError when the model has no Q-network; ValueError when its
     environment normalises the frames.
@@ -38,6 +39,8 @@ class WatchCallback(BaseCallback):
         game = game_of(model)
         settings = {"total_steps": self.locals["total_timesteps"], "game": game} | self._settings
         settings.setdefault("observe", observe_of(model.observation_space))
+        if model.num_timesteps:
+            settings.setdefault("purge_step", model.num_timesteps + 1)
         if "writer" not in settings:
             settings |= _log_of(model, self._logdir)
         seen = seen_in(probe_of(self._probe, game), model.observation_space)

@@ -11,8 +11,6 @@ from rlwatch.adapters.common import RAW, finishing, game_of, observe_of, probe_o
 from rlwatch.unwrap import Read
 from rlwatch.watch import Watch
 
-"""What Tianshou hands to a network: the environment's frames, not scaled."""
-
 
 @contextmanager
 def watched(algorithm: Any, params: Any, probe: Any = None, **settings: Any) -> Iterator[Watch]:

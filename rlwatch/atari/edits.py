@@ -49,9 +49,8 @@ def read(path: Path, lines: int) -> Edits:
     """
     if not path.is_file():
         raise FileNotFoundError(f"expected names of objects (--objects) in a TOML file, got none at {path}")
-    text = path.read_text(encoding="utf-8")
     try:
-        return _edits(str(path), tomllib.loads(text), path.parent, lines)
+        return _edits(str(path), tomllib.loads(path.read_text(encoding="utf-8")), path.parent, lines)
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -104,7 +103,11 @@ def _pictured(path: Path, name: str, lines: int) -> Shape:
             raise ValueError(
                 f"expected {name} to be a picture of {WIDTH} × {lines} pixels, got {picture.size} in {path}"
             )
-        return Shape(Box(0, 0, WIDTH, lines), np.asarray(picture.convert("L")) > 0)
+        *colours, seen = np.moveaxis(np.asarray(picture.convert("RGBA")), 2, 0)
+    painted = np.any(colours, axis=0) & (seen > 0)
+    if not painted.any():
+        raise ValueError(f"expected {name} to be what is not black in {path}, got a picture that is black all over")
+    return Shape(Box(0, 0, WIDTH, lines), painted)
 
 
 def apply(edits: Edits, placed: Placed, screens: int) -> Placed:

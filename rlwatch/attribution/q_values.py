@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +15,7 @@ NAMES = ("q_values", "q_value", "qvalues", "q", "qs", "action_values", "action_v
 """What Q-values are called in a dict or a named tuple, in small letters; the first of these that is there is taken."""
 TABLE = 2
 """Axes of a table: probe, action."""
+log = logging.getLogger("rlwatch")
 
 
 def q_values_of(outputs: Any) -> Tensor | None:
@@ -32,4 +35,18 @@ def q_values_of(outputs: Any) -> Tensor | None:
                 f"the network returns {', '.join(map(repr, tables))}, none of which is called 'q_values' or 'q': pass "
                 "a function that returns the Q-values alone, such as lambda observations: network(observations)['...']"
             )
-    return next(iter(tensors_in(outputs)), None)
+    found = tensors_in(outputs)
+    alike = [one for one in found if one.ndim == TABLE and one.shape == found[0].shape]
+    if len(alike) > 1:
+        _tell(len(alike))
+    return next(iter(found), None)
+
+
+@cache
+def _tell(count: int) -> None:
+    """Say, once, that one of several tables is explained."""
+    log.warning(
+        "rlwatch: the network returns %d tables of one shape, and the first is taken for its Q-values: of an ensemble "
+        "pass Read(q_network, lambda network, frames: torch.stack(network(frames)).mean(0)) of rlwatch.unwrap",
+        count,
+    )

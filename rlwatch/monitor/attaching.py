@@ -60,13 +60,21 @@ def first_step(purge_step: object) -> int | None:
     """
     if purge_step is None:
         return None
-    try:
-        step = whole_step(purge_step)  # type: ignore[arg-type]  # what is none is refused
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"purge_step: {error}") from None
+    step = whole("purge_step", purge_step)
     if step < 0:
         raise ValueError(f"purge_step must be at least 0, got {step}: it is the step that the training goes on from")
     return step
+
+
+def whole(name: str, steps: object) -> int:
+    """The setting of this name, which counts steps, as a plain integer.
+
+    Raises: TypeError, ValueError when it is no whole number.
+    """
+    try:
+        return whole_step(steps)  # type: ignore[arg-type]  # what is none is refused
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
 
 
 def check_game(probe: Probe, game: object) -> None:

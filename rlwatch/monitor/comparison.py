@@ -20,6 +20,7 @@ SILENT = {
     "greedy": "no map of the value holds positive relevance: Q does not rise with anything in the frames",
     "contrast": "no map of the choice holds positive relevance: nothing in the frames speaks for the best action",
 }
+STILL = "no Q-value has changed since step {:,}: nothing was learnt in between, or it is another network that learns"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class Comparison:
         """The report of a look, compared with the one before; it stands in `last` until the next one."""
         cost, before = dict(look.cost), self.last
         changed = list(_other_actions(look, before))
+        stands = before is not None and np.array_equal(look.maps.q_values, before.maps.q_values)
+        still = [STILL.format(self._steps[-1])] if stands else []
         with timed(cost, "compare"):
             q = q_statistics(look.maps.q_values, None if before is None or changed else before.maps.q_values)
             targets = dict(look.targets) if before is None else _drifted(look, before)
@@ -94,7 +97,7 @@ class Comparison:
             targets=targets,
             untrained=self.baseline,
             findings=tuple(self._findings()),
-            notes=(*changed, *_notes(look)),
+            notes=(*changed, *_notes(look), *still),
             validity=look.validity,
             trust=trust(look.validity) if look.validity else "",
             all_actions=look.actions is not None,

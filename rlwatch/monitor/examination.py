@@ -46,6 +46,10 @@ ROUNDING = 1e-6
 """Of a frame's largest Q-value: what float32 leaves of a difference of equal ones."""
 ROWS = ("q_values", "relevance", "score", "absorbed")
 """What an explanation holds per observation."""
+NO_MODULE = (
+    "rlwatch: the network is no torch module, so there is no untrained baseline to compare with and nothing is found: "
+    "pass the module that trains, or Read(q_network, lambda network, frames: ...) of rlwatch.unwrap, which returns Q"
+)
 log = logging.getLogger("rlwatch")
 
 
@@ -76,7 +80,11 @@ class Examination:
             self.probe, self.observe = matched(self.network, self.probe)
         self.objects = pixels(self.probe.masks(dilation=self.dilation))
         frames = torch.from_numpy(self.probe.observations()).to(device_of(self.network))
-        observed: object = self.observe(frames)
+        try:
+            observed: object = self.observe(frames)
+        except Exception as error:
+            shape = tuple(frames.shape)
+            raise ValueError(f"observe= must take uint8 frames of shape {shape}, it raised {error!r}") from error
         if not isinstance(observed, Tensor):
             got = type(observed).__name__
             raise TypeError(f"observe= must return the tensor that the network takes, got {got}: return it")
@@ -89,7 +97,7 @@ class Examination:
     def untrained_baseline(self) -> Baseline:
         """What freshly drawn copies of the network say; empty of a plain function, which cannot be drawn anew."""
         if not isinstance(self.network, nn.Module):
-            log.warning("rlwatch: the network is no torch module, so there is no untrained baseline to compare with")
+            log.warning(NO_MODULE)
             return {}
         return merged([self.twin(number) for number in range(self.twins)])
 

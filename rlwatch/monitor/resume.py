@@ -9,10 +9,7 @@ from rlwatch.checkpoints import Checkpoint
 from rlwatch.measures.relevance import ObjectRelevance
 from rlwatch.monitor.comparison import Past
 from rlwatch.monitor.schedule import is_sparse
-from rlwatch.tensorboard.runs import UNMEASURED, Run, history, newest_scales, read_run
-
-EVERY_CHECKPOINT = "rlwatch/q/greedy"
-"""A scalar that every checkpoint has."""
+from rlwatch.tensorboard.runs import EVERY_CHECKPOINT, UNMEASURED, Run, history, newest_scales, read_run
 
 
 @dataclass(frozen=True)

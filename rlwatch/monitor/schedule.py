@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import SupportsFloat, SupportsIndex
 
+LARGEST = 2**63
+"""Steps that an event file has room for."""
+
 Step = SupportsIndex | SupportsFloat
 """An agent step, as a training counts it: an int, NumPy's, a tensor of one element, a float without a fraction."""
 
@@ -135,14 +138,18 @@ def is_sparse(index: int, full: int) -> bool:
 def whole_step(step: Step) -> int:
     """The step as a plain integer.
 
-    Raises: TypeError when it is no whole number; ValueError when a tensor or array holds several.
+    Raises: TypeError when it is no whole number; ValueError when a tensor or array holds several, or no log has room
+        for it.
     """
     number = step.item() if hasattr(step, "item") else step
     if isinstance(number, float) and number.is_integer():
-        return int(number)
+        number = int(number)
     try:
-        return operator.index(number)  # type: ignore[arg-type]  # what has none is refused
+        whole = operator.index(number)  # type: ignore[arg-type]  # what has none is refused
     except TypeError:
         raise TypeError(
             f"a step must be a whole number, got {type(step).__name__}: pass the agent step as an int"
         ) from None
+    if abs(whole) >= LARGEST:
+        raise ValueError(f"a step must be below 2 ** 63, got {whole}: pass the agent step")
+    return whole

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,10 @@ NICENESS = 10
 
 @dataclass(frozen=True)
 class Letter:
-    """What a worker starts with; `past` and `reports` came before it, so that findings and onsets go on."""
+    """What a worker starts with; `past` and `reports` came before it, so that findings and onsets go on.
+
+    `numbers`: the type of the floats that the training makes where it names none.
+    """
 
     structure: bytes
     forms: list[Form]
@@ -43,6 +46,7 @@ class Letter:
     log: Mapping[str, Any] | None
     past: Past
     reports: tuple[Report, ...] = ()
+    numbers: torch.dtype = field(default_factory=torch.get_default_dtype)
 
 
 class Worker:
@@ -181,6 +185,7 @@ def serve(post: int, memory: int, pipe: int) -> None:
     os.nice(NICENESS)
     torch.set_num_threads(1)
     letter: Letter = pickle.loads(read_file(post))  # noqa: S301 - from the training's own process
+    torch.set_default_dtype(letter.numbers)
     desk, connection = _Desk(letter, memory), Connection(pipe)
     with contextlib.suppress(EOFError, OSError):  # the training has gone
         while True:

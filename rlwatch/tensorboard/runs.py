@@ -23,6 +23,9 @@ Series = tuple[Int[np.ndarray, " point"], Float[np.ndarray, " point"]]
 SUBFOLDER = "rlwatch"
 """Where a monitor's log stands inside of a run whose trainer keeps its own."""
 
+EVERY_CHECKPOINT = "rlwatch/q/greedy"
+"""A scalar that every checkpoint has, also one whose maps hold nothing to measure."""
+
 UNMEASURED = ObjectRelevance(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, 0)
 
 _ALL, _NEWEST = 0, 1

@@ -14,6 +14,7 @@ from stable_baselines3.common.env_util import make_atari_env
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack, VecNormalize, VecTransposeImage
 
 from rlwatch.adapters.stable_baselines3 import WatchCallback
+from rlwatch.tensorboard.runs import newest_scales
 from tests.frameworks.events import check_run, read, small
 
 STEPS = 400
@@ -39,6 +40,20 @@ def test_a_training_is_watched_in_its_own_tensorboard_log(tmp_path, kind, probe)
     assert check_run(run, last=STEPS) == [1, 151, 301, STEPS]
     assert "rollout/ep_rew_mean" in read(run).Tags()["scalars"]
     assert callback.watch._last.returns == learner.ep_info_buffer[-1]["r"]
+
+
+def test_a_model_that_goes_on_learning_goes_on_with_its_log(tmp_path):
+    learner = model(learning_rate=0.0)
+    callback = WatchCallback(small("breakout"), logdir=tmp_path, every=50)
+    with torch.no_grad():
+        learner.q_net.q_net[-1].weight.mul_(64)
+    learner.learn(100, callback=callback)
+    scales = newest_scales(tmp_path)
+    with torch.no_grad():
+        learner.q_net.q_net[-1].weight.div_(64)
+    learner.learn(100, callback=callback, reset_num_timesteps=False)
+    assert check_run(tmp_path, last=200) == [1, 51, 100, 101, 151, 200]
+    assert newest_scales(tmp_path) == scales
 
 
 def test_steps_of_games_in_other_processes_are_counted_together_and_pong_is_recognised(tmp_path):
