@@ -20,8 +20,7 @@ from rlwatch.attribution.families.perturbation import greydanus, occlusion, sarf
 from rlwatch.attribution.families.rescale import check_sums, deep_lift, rescaling
 from rlwatch.attribution.families.sampling import lime, shap
 from rlwatch.attribution.lrp.composites import COMPOSITES
-from rlwatch.attribution.lrp.interception import RuleOf
-from rlwatch.attribution.lrp.rules import Zero
+from rlwatch.attribution.lrp.rules import RuleOf, Zero
 from rlwatch.attribution.operations.treatment import Treatment, treatment
 from rlwatch.attribution.passes import Network, Pass, run
 from rlwatch.attribution.targets import Target, Targets, each_of, streams_in, unknown

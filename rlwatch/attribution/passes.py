@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlwatch.attribution.families.gradient import GradientMethod, gradient_x_input
-from rlwatch.attribution.lrp.interception import Interception, RuleOf
+from rlwatch.attribution.lrp.interception import Interception
+from rlwatch.attribution.lrp.rules import RuleOf
 from rlwatch.attribution.lrp.signals import BoxOf
 from rlwatch.attribution.operations.memory import empty
 from rlwatch.attribution.operations.refusal import Refusal

@@ -18,7 +18,7 @@ from rlwatch.attribution.box import Bound, box_of
 from rlwatch.attribution.checks import check_bounds, check_dense, check_network, check_numbers, check_whole
 from rlwatch.attribution.families.gradient import GRADIENT_METHODS, gradient_x_input
 from rlwatch.attribution.lrp.composites import COMPOSITES
-from rlwatch.attribution.lrp.interception import RuleOf
+from rlwatch.attribution.lrp.rules import RuleOf
 from rlwatch.attribution.lrp.signals import BoxOf
 from rlwatch.attribution.methods import METHODS, QUERYING, check_options, generator_state, of_part, queried, rewind
 from rlwatch.attribution.passes import Network, run

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from rlwatch.attribution.lrp.pixel_rules import Flat, ZBox
 from rlwatch.attribution.lrp.rules import AlphaBeta, Epsilon, Gamma, Rule, ZPlus
 from rlwatch.attribution.operations.layers import Layer
-
-RuleOf = Callable[[Layer], Rule]
 
 
 @dataclass(frozen=True)

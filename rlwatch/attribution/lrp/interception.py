@@ -8,41 +8,25 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from rlwatch.attribution.lrp.layering import Layers
 from rlwatch.attribution.lrp.pixels import Pixels
-from rlwatch.attribution.lrp.propagation import Progress, Propagate, Rectify, descends, followed
-from rlwatch.attribution.lrp.rules import Rule, Zero, checked
-from rlwatch.attribution.lrp.signals import (
-    BoxOf,
-    Call,
-    Marks,
-    Role,
-    channel_bias,
-    constant,
-    full_precision,
-    padded,
-    padded_box,
-    recorded,
-)
-from rlwatch.attribution.operations import known, recurrent
+from rlwatch.attribution.lrp.propagation import Progress, descends, followed
+from rlwatch.attribution.lrp.rules import RuleOf
+from rlwatch.attribution.lrp.signals import BoxOf, Marks, Role, constant, recorded
+from rlwatch.attribution.operations import known
 from rlwatch.attribution.operations.known import in_place, name_of, replaced, target_of, tensors_in, written_by
-from rlwatch.attribution.operations.layers import Layer
 from rlwatch.attribution.operations.refusal import Refusal
-from rlwatch.attribution.operations.shapes import check_shape
-from rlwatch.attribution.operations.treatment import Treatment, affine, batch_norm_factors, treatment
+from rlwatch.attribution.operations.treatment import Treatment, treatment
 from rlwatch.attribution.sandbox.sandbox import Sandbox
 from rlwatch.attribution.sandbox.untouched import untouched
-
-RuleOf = Callable[[Layer], Rule]
 
 
 class Interception(TorchFunctionMode):
@@ -71,10 +55,8 @@ class Interception(TorchFunctionMode):
         self.progress = Progress()
         self.observations = observations = followed(constant(observations), self.progress)
         self.pixels = Pixels(observations, observations, instead, stop)
-        self._rule_of, self._box = rule_of, box
-        self._valued, self._treat = valued, treat
+        self.layers = Layers(rule_of, box, valued, treat, self.marks, self.pixels, self.progress)
         self._sandbox = Sandbox(observations)
-        self._layers = 0
         self.marks.put([observations], Role.OBSERVED)
 
     def __torch_function__(
@@ -97,7 +79,8 @@ class Interception(TorchFunctionMode):
         roles = [self.role(tensor) for tensor in given]
         signals = len(roles) - roles.count(Role.PLAIN)
         if name in known.LINEAR_MAPS and signals and self._is_layer(name, args, kwargs, signals):
-            return self._linear_map(name, args, kwargs)
+            current = self._sandbox.current
+            return self.layers.call(name, replaced(args, current), replaced(kwargs, current))
         if name in known.FRESH and not (name == "new_tensor" and len(given) > 1):
             return self._aside(func, name, args, kwargs, Role.PLAIN)
         if Role.CARRYING in roles or not self.pixels.stand_ins.keys().isdisjoint(map(id, given)):
@@ -109,7 +92,7 @@ class Interception(TorchFunctionMode):
 
         Raises: NotImplementedError: it is a product of two signals.
         """
-        exact = self._rule_of is None
+        exact = self.layers.exact
         if signals > 1 and not exact:
             raise Refusal(f"{name} with weights that depend on the observations")
         weights_first = name not in {"conv2d", "linear", "addmm"} and self.role(args[0]) is Role.PLAIN
@@ -137,8 +120,7 @@ class Interception(TorchFunctionMode):
 
     def role(self, tensor: Tensor) -> Role:
         """The role of `tensor`; what the pass has not made is plain."""
-        mark = self.marks.of(self._sandbox.current(tensor))
-        return Role.PLAIN if mark is None else mark.role
+        return self.marks.role(self._sandbox.current(tensor))
 
     def finish(self, q_values: Tensor) -> None:
         """Notes that the network has returned `q_values`.
@@ -152,7 +134,7 @@ class Interception(TorchFunctionMode):
                 "the Q-values do not follow from the observations by operations that could be seen: pass the callable "
                 "that the training calls, eager (not scripted) and without a detour through NumPy"
             )
-        self._consume([q_values], "return")
+        self.layers.consume([q_values], "return")
 
     def _aside(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], role: Role
@@ -179,40 +161,6 @@ class Interception(TorchFunctionMode):
         self.marks.put([tensor for tensor in tensors_in(result) if id(tensor) not in given], role, **facts)
         return result
 
-    def _linear_map(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        args, kwargs = replaced(args, self._sandbox.current), replaced(kwargs, self._sandbox.current)
-        linear_map, inputs, weight, bias, padding = known.linear_call(name, args, kwargs)
-        check_shape(linear_map, inputs, weight, self._layers)
-        if self.role(inputs) is not Role.CARRYING and self.pixels.of(inputs) is None:
-            self.marks.put(self.pixels.reach(inputs, weight, self.marks.of(inputs)), Role.CARRYING)
-        self._consume([inputs], name)
-        stand_in = self.pixels.of(inputs)
-        with full_precision(inputs.device.type), torch.no_grad():
-            values = padded((inputs if stand_in is None else stand_in.direct).detach(), padding)
-            weight, bias = constant(weight), None if bias is None else constant(bias)
-            outputs = linear_map.forward(values, weight, bias)
-        first = stand_in is not None
-        layer = Layer(linear_map, values, weight, bias, outputs, self._layers, first=first, padding=padding)
-        self._layers += 1
-        if stand_in and self._box:
-            layer.box = partial(padded_box, self._box, lambda corner: padded(stand_in.padding(corner), padding))
-        rule = checked(Zero() if self._rule_of is None else self._rule_of(layer), layer)
-        if stand_in:
-            layer.valued = self._valued and not rule.pixels
-            inputs = stand_in.ruled if rule.pixels or layer.valued else stand_in.direct
-        with recorded():
-            source = padded(inputs, padding)
-        return self._outputs(layer, rule, source)
-
-    def _outputs(self, layer: Layer, rule: Rule, source: Tensor) -> Tensor:
-        handed = [layer.outputs]
-        layer.versions = layer.read, 0
-        layer.replace_outputs(layer.outputs.detach())
-        with recorded():
-            outputs: Tensor = Propagate.apply(source, handed, layer, rule, self.progress)  # type: ignore[no-untyped-call]
-        self.marks.put(outputs, Role.CARRYING, call=Call(layer, rule, source))
-        return outputs
-
     def _current(self, tensor: Tensor, name: str, target: Tensor | None) -> Tensor:
         """What stands in for `tensor` in the operation `name`, which carries relevance, and writes it into `target`."""
         written, tensor = tensor is target, self._sandbox.current(tensor)
@@ -237,95 +185,19 @@ class Interception(TorchFunctionMode):
         carriers = [tensor for tensor in tensors_in((args, kwargs)) if self.role(tensor) is Role.CARRYING]
         if name in known.DROPOUTS | known.IDENTITIES:
             return carriers[0]
-        layered = None if writes else self._layered(name, args, kwargs, carriers)
+        layered = None if writes else self.layers.joined(name, args, kwargs, carriers)
         if layered is not None:
             return layered
-        function = self._treat(func, name, args, carriers, true_gradient=self._rule_of is None)
-        if self._rule_of is None and name not in known.STILL:
+        function = self.layers.treat(func, name, args, carriers, true_gradient=self.layers.exact)
+        if self.layers.exact and name not in known.STILL:
             function = partial(self._sandbox.drawn, function)
         with recorded():
             result = function(*args, **kwargs)
         if result is carriers[0] and not writes:
             return result
         if name not in known.QUESTIONS:
-            self._consume(carriers, name)
+            self.layers.consume(carriers, name)
         changed = written_by(args, kwargs) if writes else []
         for tensor in [*tensors_in(result), *changed]:
             self.marks.put(tensor, Role.CARRYING if tensor.requires_grad else Role.PLAIN)
         return result
-
-    def _layered(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], carriers: list[Tensor]) -> Any:
-        """An operation that becomes part of a layer, or is made of layers; None if it is neither."""
-        if name == "batch_norm" and len(carriers) > 1:
-            raise Refusal("batch_norm with weights that depend on the observations")
-        if name == "batch_norm":
-            return self._batch_norm(carriers[0], *args[1:], **kwargs)
-        if name in known.CELLS and self._rule_of is not None and self._treat is treatment:
-            self._consume(carriers, name)
-            with recorded():
-                outputs = recurrent.unfolded(name, self._inner_layer, *args, **kwargs)
-            self.marks.put(outputs, Role.CARRYING)
-            return outputs
-        if name == "relu" and self._treat is treatment and (call := self.marks.call(carriers[0])) is not None:
-            return self._rectified(carriers[0], call.layer)
-        if name in known.ADDITIONS and len(carriers) == 1 and len(args) > 1 and not kwargs:
-            return self._with_bias(carriers[0], args[1] if args[0] is carriers[0] else args[0])
-        return None
-
-    def _inner_layer(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """A linear map within a recurrent layer."""
-        weight, bias = constant(weight), None if bias is None else constant(bias)
-        if not inputs.requires_grad:
-            return functional.linear(inputs, weight, bias)
-        self.marks.put(inputs, Role.CARRYING)
-        return self._linear_map("linear", (inputs, weight, bias), {})
-
-    def _rectified(self, values: Tensor, layer: Layer) -> Tensor:
-        """A ReLU right behind a layer, whose results stand for the layer's outputs while it alone reads them."""
-        self._consume([values], "relu")
-        with recorded():
-            outputs: Tensor = Rectify.apply(values, layer)  # type: ignore[no-untyped-call]
-        if layer.rectified:
-            layer.replace_outputs(outputs.detach())
-        self.marks.put(outputs, Role.CARRYING)
-        return outputs
-
-    def _consume(self, carriers: list[Tensor], name: str) -> None:
-        """Notes what reads the outputs of layers."""
-        for tensor, call in ((tensor, self.marks.call(tensor)) for tensor in carriers):
-            if call is None:
-                continue
-            relu = name.rstrip("_") == "relu" and self._treat is treatment
-            if call.layer.rectified and not relu:
-                call.layer.replace_outputs(tensor.detach())
-            call.layer.consumers.add("relu" if relu else "other")
-            if relu:  # in place too it leaves outputs as they are where relevance is not 0
-                call.layer.versions = call.layer.versions[0], tensor._version  # noqa: SLF001  (autograd's)
-
-    def _batch_norm(self, values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Batch normalisation in evaluation; right behind a layer it becomes part of that layer's weights."""
-        scale, shift = batch_norm_factors(values, *args, **kwargs)
-        call = self.marks.call(values)
-        if self._rule_of is None or call is None or values.ndim != call.layer.channels_first:
-            with recorded():
-                outputs = affine(values, scale, shift)
-            self.marks.put(outputs, Role.CARRYING)
-            return outputs
-        weight, bias = call.layer.weight, call.layer.bias
-        folded = weight * scale.view(-1, *[1] * (weight.ndim - 1))
-        bias = shift if bias is None else bias * scale + shift
-        return self._merged(call, folded, bias, affine(values.detach(), scale, shift))
-
-    def _with_bias(self, values: Tensor, constant: Any) -> Tensor | None:
-        """The sum of a layer's outputs and a bias, as one layer; None for any other sum."""
-        call = self.marks.call(values)
-        bias = None if call is None or not isinstance(constant, Tensor) else channel_bias(call.layer, constant)
-        if call is None or bias is None:
-            return None
-        total = bias if call.layer.bias is None else call.layer.bias + bias
-        return self._merged(call, call.layer.weight, total, values.detach() + constant)
-
-    def _merged(self, call: Call, weight: Tensor, bias: Tensor, outputs: Tensor) -> Tensor:
-        """The call with other weights, bias and outputs."""
-        layer = replace(call.layer, weight=weight, bias=bias, outputs=outputs, consumers=set(), made={})
-        return self._outputs(layer, call.rule, call.source)

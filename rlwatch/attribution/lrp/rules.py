@@ -37,6 +37,10 @@ class Rule(Protocol):
         ...
 
 
+RuleOf = Callable[[Layer], Rule]
+"""What a composite is."""
+
+
 def checked(rule: object, layer: Layer) -> Rule:
     """The rule that a composite, which may be a user's, gives a layer.
 

@@ -60,6 +60,11 @@ class Marks:
         mark = getattr(tensor, "_rlwatch", None)
         return mark if mark is not None and mark.token is self._token else None
 
+    def role(self, tensor: Tensor) -> Role:
+        """The role of `tensor`; what the pass has not made is plain."""
+        mark = self.of(tensor)
+        return Role.PLAIN if mark is None else mark.role
+
     def call(self, tensor: Tensor) -> Call | None:
         """The call that `tensor` is the outputs of."""
         return getattr(self.of(tensor), "call", None)
