@@ -15,6 +15,9 @@ from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.blobs import Blobs
 from rlwatch.tensorboard.writer import RunWriter
 
+ENDED = "from step {step:,} on nothing could be explained: {reason}"
+"""The first note of the last report, where checkpoints follow it."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -149,7 +152,7 @@ class Logbook:
         """The last page, which says that it is the last, and why; None where it has said so, or there is none."""
         if self._last is None or self._ended is not None:
             return None
-        text = f"from step {step:,} on nothing could be explained: {str(error) or type(error).__name__}"
+        text = ENDED.format(step=step, reason=str(error) or type(error).__name__)
         self._ended = Finding(step, "", "", text)
         return Page(replace(self._last, notes=(text, *self._last.notes)), ended=step)
 
