@@ -1,12 +1,13 @@
 """The work of `rlwatch explain`: examine saved networks, one after the other."""
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,14 +17,22 @@ from rlwatch.cluster import Alone, Cluster
 from rlwatch.monitor.clips import ClipMaker, shown_frames
 from rlwatch.monitor.comparison import Comparison, Look
 from rlwatch.monitor.examination import TARGETS, Examination
+from rlwatch.monitor.logbook import ENDED
 from rlwatch.monitor.matching import matched
 from rlwatch.monitor.resume import Log, Planned, read_log
 from rlwatch.questions import Questions
 from rlwatch.report import Report
 from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
-from rlwatch.tensorboard.writer import RunWriter
+from rlwatch.tensorboard.writer import RunWriter, record_of
 
 log = logging.getLogger("rlwatch")
+
+
+class Unread(NamedTuple):
+    """A checkpoint that nothing can be explained of, and why."""
+
+    step: int
+    reason: str
 
 
 def explain_checkpoints(
@@ -53,13 +62,13 @@ def explain_checkpoints(
     """
     given = Probe.load(probe) if probe else None
     told = {**(told or {}), **({"actions": len(given.actions)} if given else {})}
-    unread: list[str] = []
+    unread: list[Unread] = []
     files = checkpoints.placed_files(paths)
     files = files if logdir is None else checkpoints.for_log(files)
     saved_ones = _loaded(files, told, unread)
     first = next(saved_ones, None)
     if first is None:
-        raise ValueError("; ".join(unread))
+        raise ValueError("; ".join(one.reason for one in unread))
     if not given and not first.game:
         raise ValueError(f"{first.path} does not say its game: give --probe GAME or --probe FILE")
     with _one_thread():
@@ -79,7 +88,7 @@ def explain_checkpoints(
             yield report
         progress(done + len(unread), len(files))
     if unread:
-        raise ValueError(f"{len(unread)} checkpoints were left out: " + "; ".join(unread))
+        raise ValueError(f"{len(unread)} checkpoints were left out: " + "; ".join(one.reason for one in unread))
 
 
 def _reports(
@@ -88,20 +97,20 @@ def _reports(
     planned: Iterable[Planned],
     before: Log,
     logdir: Path | None,
-    unread: list[str],
+    unread: list[Unread],
 ) -> Iterator[tuple[int, Report | None]]:
     """How many checkpoints are done, and the report of this one, written to the log, None where that has it.
 
     Why some cannot be looked at is added to `unread`.
     """
     probe, targets, done, left_out = questions.examination.probe, questions.examination.targets, 0, 0
-    comparison, pages = Comparison(probe.game, probe.digest), _Pages(probe, logdir, before.scales)
+    comparison, pages = Comparison(probe.game, probe.digest), _Pages(probe, logdir, before)
     training = None
     for one, look in examiner.looks(planned):
         if one.saved.training != training:
             training, comparison = one.saved.training, Comparison(probe.game, probe.digest)
         if isinstance(look, str):
-            unread.append(look)
+            unread.append(Unread(one.saved.step, look))
             continue
         done += 1
         if look is not None and not one.logged:
@@ -118,38 +127,58 @@ def _reports(
             yield done, None
     if left_out:
         log.warning("rlwatch: %d checkpoints are in %s already: left out", left_out, logdir)
-    pages.close()
+    pages.close(unread)
 
 
 class _Pages:
-    """What is written into a log, if there is to be one; it opens with the first page."""
+    """What is written into a log behind what it has, if there is to be one; it opens with the first page.
 
-    def __init__(self, probe: Probe, logdir: Path | None, scales: Mapping[str, float]) -> None:
-        self._probe, self._logdir, self._scales = probe, logdir, scales
+    The last page says why none follows it, where checkpoints do.
+    """
+
+    def __init__(self, probe: Probe, logdir: Path | None, before: Log) -> None:
+        self._probe, self._logdir, self._scales = probe, logdir, before.scales
+        self._last = before.run.report
         self._open: tuple[RunWriter, ClipMaker] | None = None
 
     def write(self, report: Report, look: Look) -> None:
         if self._logdir is None:
             return
-        self._open = self._open or (RunWriter(logdir=self._logdir), ClipMaker(self._probe, scales=self._scales))
-        writer, clips = self._open
+        writer, clips = self._opened(self._logdir)
+        if self._ended:
+            writer.retold(self._last, self._last["notes"][1:], self._last["step"])
         if look.actions is not None:
             writer.actions(report.step, clips.actions(look.actions))
         writer.checkpoint(report, clips.draw(report, look.maps), clips.blobs(look.maps))
+        self._last = record_of(report)
 
-    def close(self) -> None:
+    def close(self, unread: Sequence[Unread]) -> None:
+        behind = min((one for one in unread if one.step > self._last.get("step", math.inf)), default=None)
+        if behind is not None and self._logdir is not None and not self._ended:
+            text = ENDED.format(step=behind.step, reason=behind.reason)
+            self._opened(self._logdir)[0].retold(self._last, [text, *self._last["notes"]], behind.step)
         if self._open is not None:
             self._open[0].close()
 
+    @property
+    def _ended(self) -> bool:
+        """Whether the last page says that none follows it."""
+        begin = ENDED.split("{", maxsplit=1)[0]
+        return any(note.startswith(begin) for note in self._last.get("notes", [])[:1])
+
+    def _opened(self, folder: Path) -> tuple[RunWriter, ClipMaker]:
+        self._open = self._open or (RunWriter(logdir=folder), ClipMaker(self._probe, scales=self._scales))
+        return self._open
+
 
 def _loaded(
-    files: Sequence[checkpoints.Placed], told: Mapping[str, Any], unread: list[str]
+    files: Sequence[checkpoints.Placed], told: Mapping[str, Any], unread: list[Unread]
 ) -> Iterator[checkpoints.Checkpoint]:
     """Those of the files that can be read; why the others cannot is added to `unread`."""
     for file in files:
         saved = _load(file, told)
         if isinstance(saved, str):
-            unread.append(saved)
+            unread.append(Unread(file.step, saved))
         else:
             yield saved
 

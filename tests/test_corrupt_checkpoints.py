@@ -1,15 +1,21 @@
 """Saved networks that are corrupt or have diverged, and settings that do not fit: said, and the others are read."""
 
+import contextlib
 import json
+import shutil
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlwatch.checkpoints import load
 from rlwatch.cli import main
 from rlwatch.monitor.examination import Examination
 from rlwatch.offline import explain_checkpoints
+from rlwatch.tensorboard.blobs import REPORT, parse
+from rlwatch.tensorboard.runs import read_run
 from tests.fixtures.saved import save_checkpoints, small_probe
+from tests.test_going_on import words
 from tests.test_watch import Nature
 
 
@@ -34,18 +40,66 @@ def test_a_single_flipped_bit_is_found(tmp_path, capsys):
 
 def test_checkpoints_that_have_diverged_are_left_out_and_named_and_the_others_are_read(tmp_path, capsys):
     folder = save_checkpoints(tmp_path / "run", 4)
-    for step in (0, 200):
-        file = folder / f"step_{step:09d}.pt"
-        saved = torch.load(file, weights_only=True)
-        saved["model"]["body.4.weight"][0, 0, 0, 0] = torch.nan
-        torch.save(saved, file)
+    diverged(folder, 0, 200)
     status = main(["explain", str(folder), "--probe", str(small_probe(tmp_path)), "--method", "epsilon", "--json"])
     told = capsys.readouterr()
     assert [json.loads(line)["step"] for line in told.out.splitlines()] == [100, 300]
     assert status == 1
     assert "2 checkpoints were left out" in told.err
     assert "step_000000200.pt: expected finite weights, got NaN or infinity in 1 of its" in told.err
-    assert f"the first of shape {tuple(saved['model']['body.4.weight'].shape)}: the training has" in told.err
+    assert f"the first of shape {tuple(Nature().state_dict()['body.4.weight'].shape)}: the training has" in told.err
+
+
+def diverged(folder, *steps):
+    for step in steps:
+        file = folder / f"step_{step:09d}.pt"
+        saved = torch.load(file, weights_only=True)
+        saved["model"]["body.4.weight"][0, 0, 0, 0] = torch.nan
+        torch.save(saved, file)
+
+
+def explained(folder, log):
+    """Explains the run as far as it can be, and gives the log's newest step, its notes, and the findings in words."""
+    with contextlib.suppress(ValueError):
+        list(explain_checkpoints([folder], probe=small_probe(folder.parent), method="epsilon", logdir=log))
+    report = read_run(log).report
+    return report["step"], report["notes"], words(log)
+
+
+TOLD = "from step 200 on nothing could be explained: "
+
+
+def test_the_log_says_from_where_on_checkpoints_have_diverged(tmp_path):
+    folder, log = save_checkpoints(tmp_path / "run", 4), tmp_path / "log"
+    diverged(folder, 0, 200, 300)
+    step, notes, told = explained(folder, log)
+    assert step == 100
+    assert notes[0].startswith(TOLD)
+    assert "step_000000200.pt: expected finite weights" in notes[0]
+    assert [step for step, text in told if TOLD in text] == [200]
+    assert explained(folder, log) == (step, notes, told)
+
+
+def test_a_log_that_goes_on_says_so_and_takes_it_back_where_later_ones_can_be_explained(tmp_path):
+    run, folder, log = save_checkpoints(tmp_path / "all", 4), tmp_path / "run", tmp_path / "log"
+    diverged(run, 200)
+    folder.mkdir()
+    files = sorted(run.iterdir())
+    for file in files[:2]:
+        shutil.copy(file, folder)
+    _, before, _ = explained(folder, log)
+    shutil.copy(files[2], folder)
+    step, notes, _ = explained(folder, log)
+    assert (step, notes[1:]) == (100, before)
+    assert notes[0].startswith(TOLD)
+    shutil.copy(files[3], folder)
+    step, notes, told = explained(folder, log)
+    assert step == 300
+    assert [step for step, text in told if TOLD in text] == [200]
+    records = EventAccumulator(str(log), size_guidance={"tensors": 0}).Reload().Tensors(REPORT)
+    of_100 = [parse(one.tensor_proto.string_val[0])["notes"] for one in records if one.step == 100]
+    assert [any(note.startswith(TOLD) for note in notes) for notes in of_100] == [False, True, False]
+    assert of_100[0] == of_100[2] == before
 
 
 def test_a_checkpoint_that_cannot_be_looked_at_is_left_out_and_named(tmp_path, monkeypatch):

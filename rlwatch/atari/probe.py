@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -168,8 +168,13 @@ class Probe:
 
         A mask holds the object as either of the two pooled screens shows it, grown by `dilation` pixels on each side.
         """
+        return dict(self.each_mask(dilation=dilation))
+
+    def each_mask(self, *, dilation: int = 1) -> Iterator[tuple[str, Bool[np.ndarray, "probe stack y x"]]]:
+        """As `masks`, one object after the other: all together take 7 MB each."""
         used, stack = np.unique(self.stack, return_inverse=True)
-        return {name: frames[stack.reshape(self.stack.shape)] for name, frames in self._masks(used, dilation).items()}
+        for name, frames in self._masks(used, dilation).items():
+            yield name, frames[stack.reshape(self.stack.shape)]
 
     def boxes(self) -> list[Boxes]:
         """For each observation, each object's boxes on its newest raw screen, empty where it is not visible."""

@@ -59,11 +59,9 @@ def pictures(
     screens: UInt8[np.ndarray, "frame 2 screen_y screen_x"], palette: UInt8[np.ndarray, "256 4"], size: Size = SIZE
 ) -> UInt8[np.ndarray, "frame y x"]:
     """The agent's pictures, bit for bit those of gymnasium's `AtariPreprocessing`: maximum of greys, area resize."""
-    shades = grey(screens, palette)
-    pooled = np.maximum(shades[:, 0], shades[:, 1])
-    shrunk = np.empty((len(pooled), *size), np.uint8)
-    for whole, small in zip(pooled, shrunk, strict=True):
-        cv2.resize(whole, size[::-1], dst=small, interpolation=cv2.INTER_AREA)
+    shrunk = np.empty((len(screens), *size), np.uint8)
+    for both, small in zip(screens, shrunk, strict=True):
+        cv2.resize(np.maximum(*grey(both, palette)), size[::-1], dst=small, interpolation=cv2.INTER_AREA)
     return shrunk
 
 

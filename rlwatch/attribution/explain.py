@@ -126,11 +126,11 @@ def explain_targets(
         raise ValueError("expected single targets, got 'all': use explain_actions, or explain(..., target='all')")
     scores = {target: target_named(target) for target in targets}
     asked = request(network, observations, method, batch_size, low, high, options)
-    answers = []
+    columns: Answer = []
     for start in range(0, len(asked.observed), batch_size):
         asked, found = _answer(asked, fallback, start, batch_size, scores)
-        answers.append(found)
-    q_values, *columns = map(_joined, zip(*answers, strict=True))
+        columns = _filled(columns, found, start, len(asked.observed))
+    q_values, *columns = columns
     pairs = zip(scores, columns[::2], columns[1::2], strict=True)
     return {target: _explanation(asked, target, q_values, score, relevance) for target, score, relevance in pairs}
 
@@ -202,6 +202,19 @@ def _all_of(parts: list[ActionExplanation]) -> ActionExplanation:
         _joined([getattr(part, name) for part in parts]) for name in ("q_values", "relevance", "absorbed")
     )
     return ActionExplanation(q_values, relevance, absorbed, parts[0].method, parts[0].fallback)
+
+
+def _filled(columns: Answer, found: Answer, start: int, rows: int) -> Answer:
+    """The columns with what was found of the rows from `start` on; made at the first, and what was found if it is all.
+
+    Joining them at the end would hold each map twice.
+    """
+    if len(found[0]) == rows:
+        return found
+    columns = columns or [one.new_empty((rows, *one.shape[1:])) for one in found]
+    for column, one in zip(columns, found, strict=True):
+        column[start : start + len(one)] = one
+    return columns
 
 
 def _joined(chunks: Sequence[Tensor]) -> Tensor:

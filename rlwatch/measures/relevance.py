@@ -119,13 +119,14 @@ def target_relevance(
     """
     if not np.isfinite(relevance).all():
         raise ValueError("relevance must be finite, got NaN or infinity: look for diverged weights")
+    found = object_relevance(relevance, objects, episodes, generator, resamples=resamples)
     positive = np.maximum(relevance, 0)
     gini, entropy = concentration(positive)
     frames = positive.sum(axis=(2, 3)).sum(axis=0, dtype=np.float64)
     unnamed, spot = beside_objects(positive, objects)
     explained = relevance.reshape(len(relevance), -1).sum(axis=1).astype(np.float64)
     return TargetRelevance(
-        objects=object_relevance(relevance, objects, episodes, generator, resamples=resamples),
+        objects=found,
         stack=tuple(_ratio(part, frames.sum()) for part in frames),
         gini=gini,
         entropy=entropy,
@@ -148,8 +149,8 @@ def object_relevance(
 ) -> dict[str, ObjectRelevance]:
     """What each object gets of one target's relevance."""
     flat = relevance.reshape(len(relevance), -1)
-    positive = np.maximum(flat, 0)
-    totals, total_negative = positive.sum(axis=1).astype(np.float64), (positive - flat).sum(dtype=np.float64)
+    totals = np.maximum(flat, 0).sum(axis=1).astype(np.float64)
+    total_negative = -np.minimum(flat, 0).sum(dtype=np.float64)
     found = {}
     for name, where in objects.items():
         on_object, against = _sums_on(relevance, where)
@@ -175,10 +176,11 @@ def beside_objects(positive: Float[np.ndarray, "probe stack y x"], objects: Mapp
     Sums over the probe and its stacks: what is looked at without a name shows where it stands still.
     """
     total = positive.sum(dtype=np.float64)
-    rest = positive.reshape(-1).copy()
+    on_none = np.ones(positive.size, bool)
     for where in objects.values():
-        rest[where.index] = 0
-    picture = rest.reshape(positive.shape).sum(axis=(0, 1), dtype=np.float64)
+        on_none[where.index] = False
+    rest = zip(positive, on_none.reshape(positive.shape), strict=True)  # all at once would take 29 MB
+    picture = np.sum([(frame * some).sum(axis=0, dtype=np.float64) for frame, some in rest], axis=0)
     side = max(1, round(min(picture.shape) / 7))
     sums = np.pad(picture, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     squares = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]

@@ -105,6 +105,11 @@ class Comparison:
             cost=cost,
         )
 
+    def let_go(self) -> None:
+        """Keep the newest look without its maps, which take 58 MB: the next one is compared with its traces."""
+        if self.last is not None:
+            self.last = replace(self.last, maps=replace(self.last.maps, relevance={}))
+
     def remember(self, report: Report) -> None:
         """Go on behind a report that another comparison on the same probe has made."""
         self.baseline = {target: dict(objects) for target, objects in report.untrained.items()}

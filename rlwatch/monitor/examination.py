@@ -15,9 +15,11 @@ from rlwatch.atari.probe import Probe
 from rlwatch.attribution.explain import Explanation, explain_actions, explain_targets
 from rlwatch.attribution.inputs import Observe
 from rlwatch.attribution.methods import of_part
+from rlwatch.attribution.operations.memory import BLOCKS
 from rlwatch.attribution.randomise import untrained
 from rlwatch.measures.relevance import (
     ObjectRelevance,
+    Pixels,
     TargetRelevance,
     object_relevance,
     pixels,
@@ -78,7 +80,9 @@ class Examination:
     def __post_init__(self) -> None:
         if self.observe is None:
             self.probe, self.observe = matched(self.network, self.probe)
-        self.objects = pixels(self.probe.masks(dilation=self.dilation))
+        self.objects: dict[str, Pixels] = {}
+        for name, mask in self.probe.each_mask(dilation=self.dilation):
+            self.objects |= pixels({name: mask})
         frames = torch.from_numpy(self.probe.observations()).to(device_of(self.network))
         try:
             observed: object = self.observe(frames)
@@ -140,6 +144,7 @@ class Examination:
         with timed(cost, "explain"):
             explained = _joined(parts) if parts else self._explain(network or self.network, self._observations)
         cost["explain"] += sum(seconds for _, seconds in parts)
+        BLOCKS.clear()  # what it keeps for the next map would add to what measuring takes
         self._check(explained)
         with timed(cost, "measure"):
             relevance = {target: heard(one) for target, one in explained.items()}

@@ -7,12 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from rlwatch.attribution.operations.memory import BLOCKS
 from rlwatch.monitor.clips import ClipMaker
 from rlwatch.monitor.comparison import Past
 from rlwatch.monitor.examination import Examination
 from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.blobs import Blobs
 from rlwatch.tensorboard.writer import RunWriter
+
+ENDED = "from step {step:,} on nothing could be explained: {reason}"
+"""The first note of the last report, where checkpoints follow it."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ class Logbook:
             self._note(error, f"step {job.step:,}")
             report = page = None
         self._last = report or self._last
+        BLOCKS.clear()  # between checkpoints memory is the training's
         seconds = self._clock() - began
         return Outcome(job, report, seconds, self._once, dict(self._costly), tuple(self._faults), page, self._ended)
 
@@ -147,20 +152,25 @@ class Logbook:
         """The last page, which says that it is the last, and why; None where it has said so, or there is none."""
         if self._last is None or self._ended is not None:
             return None
-        text = f"from step {step:,} on nothing could be explained: {str(error) or type(error).__name__}"
+        text = ENDED.format(step=step, reason=str(error) or type(error).__name__)
         self._ended = Finding(step, "", "", text)
         return Page(replace(self._last, notes=(text, *self._last.notes)), ended=step)
 
     def _made(self, job: Job, *, laid_out: bool) -> tuple[Report, Page]:
-        report = self._examination.report(job.step, returns=job.returns)
-        look = self._examination.comparison.last
+        page = self._drawn(job)
+        report, actions = self._with_costly_parts(page.report, job)
+        objects = () if laid_out else tuple(self._examination.objects)
+        return report, replace(page, report=report, actions=actions, objects=objects)
+
+    def _drawn(self, job: Job) -> Page:
+        """The page without its costly parts: the maps that it shows are let go before those are made."""
+        report, comparison = self._examination.report(job.step, returns=job.returns), self._examination.comparison
+        look = comparison.last
         assert look is not None  # noqa: S101 - report() has just set it
+        comparison.let_go()
         began = time.perf_counter()
         clips, blobs = self._clips.draw(report, look.maps), self._clips.blobs(look.maps)
-        costs = {"draw": time.perf_counter() - began}
-        report, actions = self._with_costly_parts(report, job)
-        objects = () if laid_out else tuple(self._examination.objects)
-        return report, Page(report, clips, blobs, actions, costs, objects)
+        return Page(report, clips, blobs, costs={"draw": time.perf_counter() - began})
 
     def _completed(self, report: Report, job: Job) -> tuple[Report | None, Page | None]:
         whole, actions = self._with_costly_parts(report, job)

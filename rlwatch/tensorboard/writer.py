@@ -4,7 +4,7 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 from tensorboard.compat.proto.summary_pb2 import (
     DATA_CLASS_BLOB_SEQUENCE,
@@ -86,6 +86,15 @@ class RunWriter:
         self.tab(report)
         self.flush()
 
+    def retold(self, record: Mapping[str, Any], notes: Sequence[str], step: int) -> None:
+        """Adds anew what the tab says of a checkpoint, as it was read, with other notes, and these at `step`; on disk.
+
+        Raises: OSError as `flush` does.
+        """
+        self.findings(step, "\n".join([f"**step {record['step']:,}**", "", *(f"- note: {note}" for note in notes)]))
+        self._own(REPORT, record["step"], [compact({**record, "notes": list(notes)})], DATA_CLASS_TENSOR)
+        self.flush()
+
     def scalars(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         """Adds one number per tag; NaN and infinity are left out: a gap in the curve, and not a 0."""
         finite = {tag: float(value) for tag, value in values.items() if math.isfinite(value)}
@@ -126,8 +135,7 @@ class RunWriter:
 
         A writer that resumes a run writes the probe again, at its own first step: a purge may have hidden the first.
         """
-        record = report.as_json() | {"all_actions": report.all_actions}
-        self._own(REPORT, report.step, [compact(rounded(record))], DATA_CLASS_TENSOR)
+        self._own(REPORT, report.step, [compact(record_of(report))], DATA_CLASS_TENSOR)
         if blobs is None:
             return
         if PROBE not in self._described:
@@ -203,3 +211,9 @@ class RunWriter:
         elif self._writer is not None:
             file = self._writer._get_file_writer()  # type: ignore[no-untyped-call] # noqa: SLF001 - no public way
             file.add_summary(summary, step)
+
+
+def record_of(report: Report) -> dict[str, Any]:
+    """What the RLWATCH tab reads of a report beside the maps."""
+    record: dict[str, Any] = rounded(report.as_json() | {"all_actions": report.all_actions})
+    return record

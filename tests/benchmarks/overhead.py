@@ -3,7 +3,9 @@
 Each training runs without the monitor, with it inline, and with it in a process of its own, one after the other. How
 much longer it takes cannot be read off three such wall clocks, which differ by more than that; so it is measured within
 each training: the time that calls of the monitor take, and how much longer steps are while its process is busy than
-while it is not. Stable-Baselines3 takes part where it can be imported.
+while it is not. Memory is the largest anonymous memory of the training's process and of the worker's, looked at ten
+times a second (from /proc, as Linux has it); the replay is small, so that it is full within the first minute and the
+figures of the modes compare. Stable-Baselines3 takes part where it can be imported.
 """
 
 import argparse
@@ -11,7 +13,7 @@ import importlib.util
 import json
 import multiprocessing
 import os
-import resource
+import queue
 import tempfile
 import time
 from collections import Counter
@@ -24,6 +26,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from rlwatch import Watch
 
 NEVER = 10**9
+REPLAY = 4_000
 MODES = ("off", "inline", "process")
 
 
@@ -32,6 +35,7 @@ class Meter:
 
     def __init__(self, watch, seconds):
         self.watch, self.until = watch, time.perf_counter() + seconds
+        self.step, self.used = 0, time.process_time()
         self.calling = 0.0
         self.steps = {False: [], True: []}
         self.left = time.perf_counter()
@@ -46,6 +50,7 @@ class Meter:
         report = None if self.watch is None else self.watch(step)
         self.left = time.perf_counter()
         self.calling += self.left - now
+        self.step = step
         return report
 
     def returns(self, step, value):
@@ -69,7 +74,8 @@ class Meter:
         idle, busy = (np.array(self.steps[which]) for which in (False, True))
         slower = busy.sum() - len(busy) * idle.mean() if len(busy) else 0.0
         return {
-            "steps": len(idle) + len(busy),
+            "steps": self.step,
+            "cpu ms a step": 1000 * (time.process_time() - self.used) / self.step,
             "calls": self.calling / total,
             "slower": slower / total,
             "busy": busy.sum() / total,
@@ -86,7 +92,7 @@ def own_agent(folder, mode, seconds, budget):
 
     config = Config(
         steps=NEVER,
-        replay=20_000,
+        replay=REPLAY,
         learning_starts=500,
         target_every=500,
         epsilon_steps=10_000,
@@ -108,7 +114,7 @@ def stable_baselines3(folder, mode, seconds, budget):
     from agents.dqn import Config, derived  # noqa: PLC0415
     from tests.benchmarks.training import stable_baselines  # noqa: PLC0415
 
-    config = Config(steps=40_000, replay=20_000, learning_starts=500, target_every=500, envs=1, threads=2)
+    config = Config(steps=40_000, replay=REPLAY, learning_starts=500, target_every=500, envs=1, threads=2)
     model = stable_baselines(derived(config))
     meter = Meter(attached(model.q_net, folder, mode, budget), seconds)
 
@@ -124,17 +130,54 @@ def stable_baselines3(folder, mode, seconds, budget):
 TRAININGS = {"agents.dqn": own_agent, "stable-baselines3": stable_baselines3}
 
 
-def measured(training, mode, seconds, budget, queue):
-    """Puts what one training tells into the queue."""
+def trained(training, mode, seconds, budget, folder, answers):
+    """Puts what one training tells into `answers`."""
+    meter = TRAININGS[training](folder, mode, seconds, budget)
+    told = meter.told()
+    if meter.watch is not None:
+        told["logged"] = meter.watch.cost
+        meter.watch.close()
+    answers.put(told)
+
+
+def measured(training, mode, seconds, budget):
+    """What a training in a process of its own tells, its memory, and what it has logged.
+
+    Raises: RuntimeError when it fails.
+    """
+    spawning = multiprocessing.get_context("spawn")
+    answers, peaks = spawning.Queue(), {"training MB": 0.0, "worker MB": 0.0}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        meter = TRAININGS[training](folder, mode, seconds, budget)
-        told = meter.told() | {"peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-        if meter.watch is not None:
-            told["logged"] = meter.watch.cost
-            meter.watch.close()
-            told |= bytes_of(folder)
-        queue.put(told)
+        process = spawning.Process(target=trained, args=(training, mode, seconds, budget, Path(name), answers))
+        process.start()
+        while True:
+            try:
+                told = answers.get(timeout=0.1)
+                break
+            except queue.Empty:
+                if process.exitcode:
+                    raise RuntimeError(f"{training} must end with 0, got {process.exitcode}") from None
+            now = anonymous(process.pid), sum(map(anonymous, children(process.pid)))
+            peaks = {part: max(peak, size) for (part, peak), size in zip(peaks.items(), now, strict=True)}
+        process.join()
+        return told | peaks | ({} if mode == "off" else bytes_of(Path(name)))
+
+
+def anonymous(pid):
+    """The anonymous memory that a process has in use, in MB; 0 when it is gone."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    except OSError:
+        return 0.0
+    return int(lines.get("RssAnon", "0 kB").split()[0]) / 1024
+
+
+def children(pid):
+    """The processes that a process has started."""
+    try:
+        return [child for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
+    except OSError:
+        return []
 
 
 def bytes_of(folder):
@@ -156,18 +199,13 @@ def main():
     parser.add_argument("--budget", type=float, default=0.01)
     parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    known = [name for name in TRAININGS if name == "agents.dqn" or importlib.util.find_spec("stable_baselines3")]
+    parser.add_argument("--trainings", nargs="+", default=known, choices=known)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    spawning = multiprocessing.get_context("spawn")
-    known = [name for name in TRAININGS if name == "agents.dqn" or importlib.util.find_spec("stable_baselines3")]
-    for training in known:
+    for training in options.trainings:
         for mode in options.modes:
-            queue = spawning.Queue()
-            asked = training, mode, options.seconds, options.budget, queue
-            process = spawning.Process(target=measured, args=asked)
-            process.start()
-            told = queue.get()
-            process.join()
+            told = measured(training, mode, options.seconds, options.budget)
             record = {"training": training, "mode": mode, "load": os.getloadavg()[0]} | told
             shown = " ".join(
                 f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
