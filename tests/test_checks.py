@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state
 
-from rlwatch.attribution import explain
+from rlwatch.attribution import AlphaBeta, Composite, Epsilon, Gamma, ZPlus, explain
 
 pytestmark = pytest.mark.usefixtures("types_unchecked")
 
@@ -123,6 +123,19 @@ SETTINGS = {
     "method='smoothgrad', sigma=-0.1": (ValueError, "sigma must be at least 0"),
     "method='lime', generator=0": (TypeError, "generator must be a torch.Generator or None, got 0"),
 }
+
+
+@pytest.mark.parametrize(
+    "rule", [Epsilon(-1.0), Epsilon(float("nan")), ZPlus(-1e-6), Gamma(-0.5), AlphaBeta(epsilon=-1.0)]
+)
+def test_a_rule_that_cannot_be_is_refused(rule):
+    with pytest.raises(ValueError, match=r"(epsilon|gamma) of .* must be a number of at least 0, got .*"):
+        explain(network(), frames(), Composite(rule, Epsilon()))
+
+
+def test_a_bound_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"broadcast to \(1, 4, 84, 84\), got \(7,\)"):
+        explain(network(), frames(), low=torch.zeros(7), high=1)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

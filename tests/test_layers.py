@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -51,6 +52,33 @@ def test_the_transposed_convolution_is_torchs(shape, channels, dtype):
     assert found.dtype == dtype
     bound = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 0.02}[dtype]
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=bound * float(expected.abs().max()))
+
+
+def last(values):
+    return values.ndim == 4 and values.shape[1] > 1 and values.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("rule", [Epsilon(), AlphaBeta(), Gamma()])
+def test_channels_of_bfloat16_are_never_put_last(monkeypatch, rule):
+    network = nn.Sequential(nn.Conv2d(4, 6, 3, 2), nn.ReLU(), nn.Conv2d(6, 8, 3, 2), nn.ReLU(), nn.Flatten())
+    network.append(nn.LazyLinear(3))(torch.rand(1, 4, 15, 15))
+    seen = {torch.float32: [], torch.bfloat16: []}
+
+    def noted(function):
+        def call(*args, **kwargs):
+            tensors = [one for one in args if isinstance(one, torch.Tensor)]
+            seen[tensors[0].dtype].append(any(map(last, tensors)))
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(convolution, "functional", SimpleNamespace(conv2d=noted(functional.conv2d), pad=functional.pad))
+    monkeypatch.setattr(convolution, "conv2d_input", noted(conv2d_input))
+    for numbers in seen:
+        explain(network.to(numbers), torch.rand(2, 4, 15, 15).to(numbers), Composite(rule, Epsilon()), "all")
+    assert any(seen[torch.float32])
+    assert seen[torch.bfloat16]
+    assert not any(seen[torch.bfloat16])
 
 
 @pytest.mark.parametrize("strided", [False, True])

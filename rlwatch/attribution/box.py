@@ -28,7 +28,7 @@ def box_of(
     an all-black and of an all-white observation, which is exact for every scaling that treats each pixel alike. Black
     is 0; white is 255 for bytes and for numbers above 1, else 1.
 
-    Raises: ValueError: observations lie outside of the box that was told.
+    Raises: ValueError: observations lie outside of the box that was told, or it has another shape.
     """
     least, most = (extreme.item() for extreme in extremes())
     told = low is not None or high is not None
@@ -49,9 +49,17 @@ def box_of(
 
 
 def _corner(bound: Bound, default: Tensor) -> Tensor:
+    """Raises: ValueError: a bound of another shape."""
     if bound is None:
         return default
-    return torch.as_tensor(bound, dtype=default.dtype, device=default.device).expand_as(default)
+    told = torch.as_tensor(bound, dtype=default.dtype, device=default.device)
+    try:
+        return told.expand_as(default)
+    except RuntimeError as error:
+        raise ValueError(
+            f"expected low= and high= as numbers, or tensors that broadcast to {tuple(default[:1].shape)}, got "
+            f"{tuple(told.shape)}"
+        ) from error
 
 
 def _one(corner: Tensor) -> Tensor:

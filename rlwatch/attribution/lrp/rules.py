@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -44,13 +45,18 @@ RuleOf = Callable[[Layer], Rule]
 def checked(rule: object, layer: Layer) -> Rule:
     """The rule that a composite, which may be a user's, gives a layer.
 
-    Raises: TypeError: it is none. ValueError: it is for the layer that sees the pixels, and this is another.
+    Raises: TypeError: it is none. ValueError: it is for the layer that sees the pixels, and this is another, or its
+        epsilon or gamma is below 0.
     """
     if not isinstance(rule, Rule):
         raise TypeError(
             f"expected of the composite a rule for layer {layer.index} ({layer.kind}), got {rule!r}: return one for "
             "every layer, such as Epsilon()"
         )
+    for name in ("epsilon", "gamma"):
+        value = getattr(rule, name, 0.0)
+        if not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+            raise ValueError(f"{name} of {rule!r} must be a number of at least 0, got {value!r}: it has a good default")
     if rule.pixels and not layer.first:
         raise ValueError(
             f"{type(rule).__name__} gives relevance to inputs of 0 and is for the layer that sees the pixels, got it "

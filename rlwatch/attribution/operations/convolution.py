@@ -32,6 +32,11 @@ def in_cache(rows: int, *tensors: Tensor) -> list[slice]:
     return [slice(*pair) for pair in itertools.pairwise(bounds)]
 
 
+def may_lie_last(values: Tensor) -> bool:
+    """Whether channels may be put last in memory; oneDNN ends the process over small pictures of bfloat16 that way."""
+    return values.device.type == "cpu" and values.dtype != torch.bfloat16
+
+
 @dataclass(frozen=True)
 class Convolution:
     """The map of `functional.conv2d`."""
@@ -43,7 +48,7 @@ class Convolution:
 
     def forward(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """The map itself; on a CPU channels lie last in its outputs' memory, which saves time in all that follows."""
-        if inputs.device.type != "cpu" or inputs.is_contiguous(memory_format=LAST):
+        if not may_lie_last(inputs) or inputs.is_contiguous(memory_format=LAST):
             return self._forward(inputs, weight, bias)
         if len(weight) > inputs.shape[1] * self.stride[0] * self.stride[1]:  # there are more outputs to move
             return self._forward(inputs.contiguous(memory_format=LAST), weight, bias)
@@ -67,7 +72,7 @@ class Convolution:
         A kernel that is m strides wide is an m × m convolution of stride 1 followed by a pixel shuffle, which takes a
         quarter of the time of the library's own transpose (Nature DQN's first layer, on a CPU).
         """
-        if self.shuffles:
+        if self.shuffles and outputs.dtype != torch.bfloat16:
             return self.shuffled(outputs, self.blocks(weight), shape)
         settings = self.stride, self.padding, self.dilation, self.groups
         inputs: Tensor = conv2d_input(list(shape), weight, outputs, *settings)  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlwatch.attribution.operations.convolution import LAST, Convolution, in_cache
+from rlwatch.attribution.operations.convolution import LAST, Convolution, in_cache, may_lie_last
 from rlwatch.attribution.operations.memory import empty, empty_like
 
 Made = TypeVar("Made")
@@ -179,7 +179,8 @@ class Layer:
             return self.transposed(g * up, with_up).add_(self.transposed(g * down, with_down))
         weight = self.once(("sum", id(with_up), id(with_down)), lambda: torch.cat([with_up, with_down]))
         channels = g.shape[1]
-        both = empty((len(g), 2 * channels, *g.shape[2:]), g, last=self.kind == "convolution")
+        last = self.kind == "convolution" and may_lie_last(g)
+        both = empty((len(g), 2 * channels, *g.shape[2:]), g, last=last)
         torch.mul(g, up, out=both[:, :channels])
         torch.mul(g, down, out=both[:, channels:])
         return self.transposed(both, weight, into)
@@ -189,7 +190,7 @@ class Layer:
 
     def _adjoint(self, outputs: Tensor, weight: Tensor, shape: Sequence[int], into: Tensor | None = None) -> Tensor:
         convolution = self.map
-        if not isinstance(convolution, Convolution) or not convolution.shuffles:
+        if not isinstance(convolution, Convolution) or not convolution.shuffles or outputs.dtype == torch.bfloat16:
             return self.map.transposed(outputs, weight, shape)
         last = self.inputs.is_contiguous(memory_format=LAST)
         make = partial(convolution.blocks, weight, last=last)
