@@ -119,7 +119,7 @@ def torch_content(data: bytes) -> Any:
 def _reason(error: Exception) -> str:
     """What an exception says, where torch's advice is to open the file regardless."""
     lines = [line.strip() for line in str(error).splitlines() if line and "weights_only" not in line]
-    lines.sort(key=lambda line: "WeightsUnpickler error" not in line)  # what it is stands behind what to do, in torch 2.4
+    lines.sort(key=lambda line: "WeightsUnpickler error" not in line)  # which torch 2.4 says last
     return lines[0][:200] if lines else type(error).__name__
 
 
