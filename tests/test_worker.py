@@ -189,7 +189,7 @@ def test_an_unknown_place_is_refused(tmp_path):
 
 
 SCRIPT = """
-import sys, time, torch
+import multiprocessing, sys, time, torch
 from torch import nn
 from rlwatch import Watch
 
@@ -206,23 +206,39 @@ class Mine(nn.Module):
 watch = Watch(Mine(), "breakout", logdir=sys.argv[1], every=1, where="process")
 while watch(0) is None:
     time.sleep(0.02)
+if len(sys.argv) > 3:
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(100,), daemon=True).start()
 print(watch._place._process.pid, flush=True)
 time.sleep(float(sys.argv[2]))
+began = time.monotonic()
+watch.close()
+print(f"closed in {time.monotonic() - began:.0f} s", flush=True)
 """
 
 
 def test_a_network_that_an_unguarded_script_defines_is_watched_and_the_script_runs_once(tmp_path):
     (tmp_path / "train.py").write_text(SCRIPT)
     command = [sys.executable, str(tmp_path / "train.py"), str(tmp_path), "0"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "queue.py").write_text("raise ImportError('this is no queue')")  # of the user's own
+    place = tmp_path / "elsewhere"
+    ended = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("the script runs") == 1
     assert "rlwatch/lift/greedy/ball" in tags(tmp_path)
 
 
-def test_the_worker_ends_with_a_training_that_is_killed(tmp_path):
+def test_a_process_that_was_forked_meanwhile_does_not_keep_the_end_waiting(tmp_path):
     (tmp_path / "train.py").write_text(SCRIPT)
-    command = [sys.executable, str(tmp_path / "train.py"), str(tmp_path), "600"]
+    command = [sys.executable, str(tmp_path / "train.py"), str(tmp_path), "0", "forking"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert int(ended.stdout.split()[-2]) < 5
+
+
+@pytest.mark.parametrize("forking", [[], ["forking"]])
+def test_the_worker_ends_with_a_training_that_is_killed(tmp_path, forking):
+    (tmp_path / "train.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "train.py"), str(tmp_path), "600", *forking]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as training:
         assert training.stdout.readline().startswith("the script")
         worker = int(training.stdout.readline())

@@ -30,6 +30,9 @@ LIVES = 2
 LOOK = 0.02
 """Seconds between two looks at the worker."""
 
+HEARTBEAT = 5.0
+"""Seconds between two looks at whether the training is alive."""
+
 NICENESS = 10
 
 
@@ -104,6 +107,8 @@ class Worker:
 
     def close(self, *, patience: float = 10.0) -> None:
         """End the process, which may finish what it is at within so many seconds."""
+        with contextlib.suppress(OSError):
+            self._pipe.send(None)  # what was forked from the training may hold the pipe open
         self._pipe.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience)
@@ -168,7 +173,9 @@ class Worker:
 
 def _launch(*descriptors: int) -> subprocess.Popen[bytes]:
     """The worker's process. Not by multiprocessing, which would run the training's script in it once more."""
-    command = [sys.executable, "-c", f"from rlwatch.monitor.worker import serve; serve{descriptors}"]
+    told = (*descriptors, os.getpid())
+    code = "import sys; sys.path[:] = filter(None, sys.path)"  # the training's own path, without where it stands
+    command = [sys.executable, "-c", f"{code}; from rlwatch.monitor.worker import serve; serve{told}"]
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     return subprocess.Popen(  # noqa: S603 - our own code
         command,
@@ -180,17 +187,27 @@ def _launch(*descriptors: int) -> subprocess.Popen[bytes]:
     )
 
 
-def serve(post: int, memory: int, pipe: int) -> None:
-    """Does the jobs that come through the pipe until it is closed; the other end of `Worker`."""
+def serve(post: int, memory: int, pipe: int, training: int) -> None:
+    """Does the jobs that come through the pipe until the process `training` has no more; the other end of `Worker`."""
     os.nice(NICENESS)
     torch.set_num_threads(1)
     letter: Letter = pickle.loads(read_file(post))  # noqa: S301 - from the training's own process
     torch.set_default_dtype(letter.numbers)
     desk, connection = _Desk(letter, memory), Connection(pipe)
     with contextlib.suppress(EOFError, OSError):  # the training has gone
-        while True:
-            connection.send(desk.outcome(*connection.recv()))
+        for job in _jobs(connection, training):
+            connection.send(desk.outcome(*job))
     desk.close()
+
+
+def _jobs(connection: Connection, training: int) -> Iterator[tuple[Job, bytes | None]]:
+    """What comes through the pipe until None does, or the training is no longer this process's parent."""
+    while os.getppid() == training:
+        if connection.poll(HEARTBEAT):
+            job = connection.recv()
+            if job is None:
+                return
+            yield job
 
 
 class _Desk:
