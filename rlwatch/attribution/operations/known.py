@@ -109,6 +109,9 @@ UNKNOWN_LAYERS = _names("""conv1d conv3d conv_transpose1d conv_transpose2d conv_
 LEAVING = frozenset({"numpy", "tolist", "item", "__array__", "__float__", "__int__", "__bool__", "__iter__"})
 """They take a number out of the network, where nothing can follow it."""
 
+TOLD = LEAVING | _names("requires_grad__get__ grad_fn__get__ is_leaf__get__ __deepcopy__ __reduce_ex__ __dlpack__")
+"""What a network is told of its observations by these does not show that they are followed."""
+
 SINGLE = frozenset({"item", "tolist", "__float__", "__int__", "__bool__"})
 """Those of them that training differentiates around, too."""
 

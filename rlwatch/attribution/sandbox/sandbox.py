@@ -89,8 +89,6 @@ class Sandbox:
             return affine(values, *batch_norm_factors(*args, **kwargs))
         if name in EVALUATED:
             return EVALUATED[name](func, *args, **kwargs, true_gradient=True)
-        if name in known.LEAVING:
-            args = replaced(args, Tensor.detach)
         function: Callable[..., Any] = known.VIEWS.get(name, func)
         return self.drawn(function, *args, **kwargs) if name in known.DRAWING else function(*args, **kwargs)
 
