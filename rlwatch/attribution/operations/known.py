@@ -45,7 +45,7 @@ ADDITIONS = _names("add __add__ __radd__")
 
 SUMS = ADDITIONS | _names(
     """add_ __iadd__ sub sub_ __sub__ __isub__ rsub __rsub__ subtract maximum minimum copy_
-    cat concat concatenate stack hstack vstack"""
+    cat concat concatenate stack hstack vstack where"""
 )
 """What a summand says of the observations would be left out, be it a whole number or not; so with SCALINGS."""
 
