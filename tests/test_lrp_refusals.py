@@ -73,6 +73,7 @@ class Halved(torch.autograd.Function):
 
 WHOLE = {
     "added": lambda frames, network: network(frames / 255.0) + frames.sum((1, 2, 3))[:, None],
+    "chosen": lambda frames, network: (q_values := network(frames / 255.0)).where(q_values > 0, frames[:, 0, 0, :3]),
     "multiplied": lambda frames, network: network(frames / 255.0) * frames[:, 0, 0, :3],
 }
 

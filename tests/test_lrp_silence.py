@@ -2,8 +2,10 @@
 
 import copy
 import gc
+import pickle
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -140,6 +142,32 @@ def test_a_network_that_writes_into_its_observations_does_not_reach_the_callers(
 
     close(explain(scaling, pixels).relevance, explain(lambda frames: network(frames / 2), pixels).relevance)
     assert torch.equal(pixels, observations())
+
+
+LOOKING = {
+    "copied": copy.deepcopy,
+    "pickled": pickle.dumps,
+    "as an array": lambda x: x.numpy().max() + np.asarray(x).max(),
+    "a number": lambda x: float(x.max()) + x.sum().item(),
+    "a leaf": lambda x: None if x.is_leaf and x.grad_fn is None and not x.requires_grad else 1 / 0,
+    "switched off": lambda x: x.requires_grad_(False),
+    "switched on": lambda x: setattr(x, "requires_grad", True),
+    "handed on": torch.from_dlpack,
+}
+
+
+@pytest.mark.parametrize("look", LOOKING)
+@pytest.mark.parametrize("method", ["epsilon", "gradient_x_input", "occlusion"])
+def test_a_network_is_not_told_that_its_observations_are_followed(look, method):
+    network, frames = build(Nature), (observations() * 255).to(torch.uint8)
+
+    def looking(x):
+        pixels = x.double() / 255
+        LOOKING[look](pixels)
+        return network(pixels)
+
+    expected = explain(lambda x: network(x.double() / 255), frames, method).relevance
+    assert torch.equal(explain(looking, frames, method).relevance, expected)
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, torch.enable_grad])

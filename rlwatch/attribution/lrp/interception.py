@@ -83,7 +83,8 @@ class Interception(TorchFunctionMode):
             return self.layers.call(name, replaced(args, current), replaced(kwargs, current))
         if name in known.FRESH and not (name == "new_tensor" and len(given) > 1):
             return self._aside(func, name, args, kwargs, Role.PLAIN)
-        if Role.CARRYING in roles or not self.pixels.stand_ins.keys().isdisjoint(map(id, given)):
+        switched = name in known.GRADIENT_SWITCHES and Role.OBSERVED in roles
+        if Role.CARRYING in roles or switched or not self.pixels.stand_ins.keys().isdisjoint(map(id, given)):
             return self._carry(func, name, args, kwargs)
         return self._aside(func, name, args, kwargs, Role.OBSERVED if Role.OBSERVED in roles else Role.PLAIN)
 
@@ -149,7 +150,8 @@ class Interception(TorchFunctionMode):
             born = self.marks.of(target) is not None
             self.marks.put(self._sandbox.write(func, target, args, kwargs, born=born), role)
             return target
-        result = self._sandbox.run(func, name, args, kwargs)
+        told = replaced(args, Tensor.detach) if role is Role.OBSERVED and name in known.TOLD else args
+        result = self._sandbox.run(func, name, told, kwargs)
         if name in known.OWN:
             return result
         given = {id(tensor) for tensor in tensors_in((args, kwargs))}

@@ -45,7 +45,7 @@ ADDITIONS = _names("add __add__ __radd__")
 
 SUMS = ADDITIONS | _names(
     """add_ __iadd__ sub sub_ __sub__ __isub__ rsub __rsub__ subtract maximum minimum copy_
-    cat concat concatenate stack hstack vstack"""
+    cat concat concatenate stack hstack vstack where"""
 )
 """What a summand says of the observations would be left out, be it a whole number or not; so with SCALINGS."""
 
@@ -108,6 +108,9 @@ UNKNOWN_LAYERS = _names("""conv1d conv3d conv_transpose1d conv_transpose2d conv_
 
 LEAVING = frozenset({"numpy", "tolist", "item", "__array__", "__float__", "__int__", "__bool__", "__iter__"})
 """They take a number out of the network, where nothing can follow it."""
+
+TOLD = LEAVING | _names("requires_grad__get__ grad_fn__get__ is_leaf__get__ __deepcopy__ __reduce_ex__ __dlpack__")
+"""What a network is told of its observations by these does not show that they are followed."""
 
 SINGLE = frozenset({"item", "tolist", "__float__", "__int__", "__bool__"})
 """Those of them that training differentiates around, too."""

@@ -83,22 +83,22 @@ class Sandbox:
             func, args = known.RANDOM_LIKE[name], (like.shape,)
             kwargs = {"dtype": kwargs.get("dtype") or like.dtype, "device": device or like.device}
         if name in known.RANDOM or name in known.RANDOM_LIKE:
-            kwargs = kwargs | {"generator": self._generator(args, kwargs)}
+            kwargs = kwargs | {"generator": self._generator(_device(args, kwargs))}
         if name == "batch_norm":
             values = tensors_in((args, kwargs))[0]
             return affine(values, *batch_norm_factors(*args, **kwargs))
         if name in EVALUATED:
             return EVALUATED[name](func, *args, **kwargs, true_gradient=True)
-        if name in known.LEAVING:
-            args = replaced(args, Tensor.detach)
         function: Callable[..., Any] = known.VIEWS.get(name, func)
         return self.drawn(function, *args, **kwargs) if name in known.DRAWING else function(*args, **kwargs)
 
     def drawn(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The result of a function that draws from a global generator, which lends itself to the private numbers."""
-        own = self._generator(args, kwargs)
-        cuda = own.device.type == "cuda"
-        lent = torch.cuda.default_generators[own.device.index or 0] if cuda else torch.default_generator
+        device = _device(args, kwargs)
+        if device.type not in {"cpu", "cuda"}:
+            return function(*args, **kwargs)
+        own = self._generator(device)
+        lent = torch.cuda.default_generators[device.index or 0] if device.type == "cuda" else torch.default_generator
         state = lent.get_state()
         lent.set_state(own.get_state())
         try:
@@ -107,12 +107,16 @@ class Sandbox:
             own.set_state(lent.get_state())
             lent.set_state(state)
 
-    def _generator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Generator:
-        like = next(iter(tensors_in(args)), None)
-        device = torch.device(kwargs.get("device") or (like.device if like is not None else torch.get_default_device()))
+    def _generator(self, device: torch.device) -> torch.Generator:
         if device not in self._generators:
             self._generators[device] = torch.Generator(device).manual_seed(SEED)
         return self._generators[device]
+
+
+def _device(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.device:
+    """Where a function that is given these draws."""
+    like = next(iter(tensors_in(args)), None)
+    return torch.device(kwargs.get("device") or (like.device if like is not None else torch.get_default_device()))
 
 
 def _storage(tensor: Tensor) -> int:
