@@ -1,11 +1,14 @@
 """The network, the loss and the update are the paper's, whatever the threads."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import conv2d, linear
 
-from agents.learner import Learner, QNetwork, td_loss
+from agents.learner import TRIM_EVERY, Learner, QNetwork, give_back_memory, td_loss
 from agents.replay import Batch, Replay
 from tests.fixtures.agents import Streams, same
 
@@ -75,3 +78,30 @@ def test_the_target_network_keeps_its_weights_until_it_is_given_new_ones():
     assert not same(list(learning.q_network.parameters()), first)
     learning.copy_to_target()
     assert same(list(learning.target_network.parameters()), list(learning.q_network.parameters()))
+
+
+def anonymous():
+    return int(re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text()).group(1)) / 1024
+
+
+def test_memory_that_is_free_goes_back_to_the_system():
+    blocks = [torch.ones(25_000) for _ in range(2_000)]
+    pin = torch.ones(25_000)  # the heap ends behind it, so that the allocator gives nothing back by itself
+    before = anonymous()
+    del blocks
+    assert anonymous() > before - 20
+    give_back_memory()
+    assert before - anonymous() > 150
+    assert pin.sum() == 25_000
+
+
+def test_it_is_given_back_once_in_many_updates(monkeypatch):
+    given = []
+    monkeypatch.setattr("agents.learner.give_back_memory", lambda: given.append(one.updates))
+    one = learner()
+    frames = torch.zeros((2, 5, 84, 84), dtype=torch.uint8)
+    batch = Batch(frames, torch.zeros(2, dtype=torch.int64), torch.zeros(2), torch.ones(2))
+    one.updates = TRIM_EVERY - 2
+    for _ in range(3):
+        one.update(batch)
+    assert given == [TRIM_EVERY]
