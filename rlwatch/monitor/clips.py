@@ -17,7 +17,6 @@ from rlwatch.pictures.film import Caption, film
 from rlwatch.pictures.heatmap import proposed_scale
 from rlwatch.report import Report
 from rlwatch.tensorboard.blobs import (
-    ACTION_ROOM,
     ACTION_TOPS,
     SCHEMA,
     Blobs,
@@ -85,7 +84,7 @@ class ClipMaker:
             self._scale("actions", one.sum(axis=1))
         scale = max(self._scales["actions"], self._scales.get("greedy", 0.0)) or 1.0
         scales = dict.fromkeys(maps.relevance, scale)
-        return encode_maps(maps.relevance, scales, maps.q_values, tops=ACTION_TOPS, room=ACTION_ROOM)
+        return encode_maps(maps.relevance, scales, maps.q_values, tops=ACTION_TOPS)
 
     def _encode_probe(self, maps: Maps) -> tuple[bytes, bytes]:
         used, stacked = np.unique(self._probe.stack[self.shown], return_inverse=True)

@@ -12,22 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8, UInt32
+from jaxtyping import Float, Int, Int8, UInt8, UInt32
 from numpy import ndarray
 
 from rlwatch.pictures import heatmap
 
-ORDER = "stack y x time"
+CODING = "zeros level, stack y x time"
 PLUGIN = "rlwatch"
 """The name under which TensorBoard keeps these for the tab."""
 REPORT, MAPS, ACTIONS, PROBE = "rlwatch/report", "rlwatch/maps", "rlwatch/actions", "rlwatch/probe"
 SCHEMA = 1
 COLOURS = 256
-TOPS = (28, 14, 7)
-"""Levels of each sign. A heatmap has 7; frames of a stack that are summed need four times as many to be as exact."""
-ROOM = 60 << 10
-"""Bytes a target's maps may take; they get fewer levels where they would take more, down to those of a heatmap."""
-ACTION_TOPS, ACTION_ROOM = (14, 7), 16 << 10
+TOPS = (21, 7)
+"""Levels of each sign. A heatmap has 7; three times as many give the same colours, and finer numbers below the pointer."""
+ROOM = 20 << 10
+"""Bytes a target's maps may take; they get the levels of a heatmap where they would take more."""
+ACTION_TOPS = (7,)
 """The same for each action, where every action gets its map: there are up to 18 of them."""
 ACTIONS_LOGGED = 256
 """Maps of single actions after which the checkpoints that have them stand further and further apart."""
@@ -49,19 +49,21 @@ def encode_maps(
     q_values: Float[ndarray, "time action"],
     *,
     tops: Sequence[int] = TOPS,
-    room: int = ROOM,
 ) -> bytes:
-    """The length of a header (uint32), the header in JSON, and per target the levels (stack, y, x, time), each by zlib.
+    """The length of a header (uint32), the header in JSON, and per target the levels (stack, y, x, time), by zlib.
+
+    Of the levels, those that are not 0 stand there (int8), each behind the count of zeros before it (uint8); of 256
+    zeros in a row, the last is told like a level, behind 255 others. What follows the last level is 0.
 
     `scale`: per target, the relevance per pixel at full colour, in Q units. `tops`: how many levels of each sign there
-    may be; the first is taken that leaves a target's maps within `room` bytes, else the last. Levels go from minus to
+    may be; the first is taken that leaves a target's maps within ROOM bytes, else the last. Levels go from minus to
     plus the `top` of the header, which stands for `scale`.
 
     Raises: ValueError when relevance or Q-values hold NaN or infinity, or a scale is not positive.
     """
     if not np.isfinite(q_values).all():
         raise ValueError("q_values must be finite, got NaN or infinity: look for diverged weights")
-    packed = {name: _pack(one, scale[name], tops, room) for name, one in relevance.items()}
+    packed = {name: _pack(one, scale[name], tops) for name, one in relevance.items()}
     header = {
         "schema": SCHEMA,
         "targets": list(relevance),
@@ -69,7 +71,7 @@ def encode_maps(
         "scale": {name: scale[name] for name in relevance},
         "q_values": rounded(q_values.tolist()),
         "top": {name: top for name, (top, _) in packed.items()},
-        "order": ORDER,
+        "coding": CODING,
         "lengths": [len(data) for _, data in packed.values()],
     }
     words = compact(header)
@@ -92,8 +94,10 @@ def read_header(data: bytes) -> dict[str, Any]:
         raise ValueError(f"maps must have a shape of four counts, got {shape!r:.80}")
     if not (_names(targets) and all(_numbers(header.get(word), targets) for word in ("scale", "top"))):
         raise ValueError("maps must name their targets, and the scale and top level of each")
-    if header.get("order") != ORDER:
-        raise ValueError(f"levels must be in the order {ORDER!r}, got {header.get('order')!r:.40}: upgrade rlwatch")
+    if header.get("coding") != CODING:
+        raise ValueError(
+            f"levels must be coded as {CODING!r}, got {header.get('coding')!r:.40}: use the rlwatch that wrote them"
+        )
     if not (_counts(lengths) and len(lengths) == len(targets) and 4 + length + sum(lengths) == len(data)):
         raise ValueError("the lengths that maps state must be those of the bytes that follow")
     return header
@@ -184,16 +188,43 @@ def _indexed(codes: UInt32[ndarray, " pixel"]) -> tuple[UInt8[ndarray, "colour 3
     return kept.astype(np.uint8), nearest[ranks]
 
 
-def _pack(
-    relevance: Float[ndarray, "time stack y x"], scale: float, tops: Sequence[int], room: int
-) -> tuple[int, bytes]:
+def _pack(relevance: Float[ndarray, "time stack y x"], scale: float, tops: Sequence[int]) -> tuple[int, bytes]:
     """The levels of each sign, and the levels; a pixel's levels stand one after the other, as zlib packs them best."""
     for top in tops:
-        levels = heatmap.levels(relevance, scale, 2 * top + 1).transpose(1, 2, 3, 0)
-        data = zlib.compress(levels.tobytes(), _EFFORT)
-        if len(data) <= room:
+        data = zlib.compress(_coded(_levels(relevance.transpose(1, 2, 3, 0), scale, top)), _EFFORT)
+        if len(data) <= ROOM:
             break
     return top, data
+
+
+def _levels(relevance: Float[ndarray, "stack y x time"], scale: float, top: int) -> Int8[ndarray, "stack y x time"]:
+    """Levels whose sum over the stack is the nearest to that of the relevance; each is one of the two next to its own.
+
+    Of a pixel whose levels do not add up, those change that lie furthest from their relevance.
+    """
+    levels = heatmap.levels(relevance, scale, 2 * top + 1)
+    exact = np.clip(relevance * relevance.dtype.type(top / scale), -top, top)
+    rest = exact - levels
+    missing = np.rint(exact.sum(axis=0)) - levels.sum(axis=0)
+    while missing.any():
+        at = np.nonzero(missing)
+        sign = np.sign(missing[at])
+        furthest = (rest[:, *at] * sign).argmax(axis=0)
+        levels[furthest, *at] += sign.astype(np.int8)
+        rest[furthest, *at] -= sign
+        missing[at] -= sign
+    return levels
+
+
+def _coded(levels: Int8[ndarray, "stack y x time"]) -> bytes:
+    flat = levels.ravel()
+    places = np.flatnonzero(flat)
+    zeros = np.diff(places, prepend=-1) - 1
+    ends = np.cumsum(zeros // 256 + 1) - 1
+    pairs = np.zeros((len(places) and ends[-1] + 1, 2), np.uint8)
+    pairs[:, 0] = 255
+    pairs[ends] = np.stack([zeros % 256, flat[places].view(np.uint8)], axis=1)
+    return pairs.tobytes()
 
 
 _LARGEST = 1 << 26

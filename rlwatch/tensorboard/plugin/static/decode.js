@@ -55,12 +55,17 @@ export async function readMaps(buffer) {
   return { ...header, levels };
 }
 
+// Pairs of the zeros that come before a level, and the level; zeros behind the last.
 async function inflatedMap(packed, shape) {
-  const wanted = shape.reduce((all, one) => all * one, 1);
-  const bytes = await inflate(packed, wanted);
-  if (bytes.length !== wanted)
-    throw new Error(`a map must hold ${wanted} levels, got ${bytes.length}: the file is damaged`);
-  return new Int8Array(bytes.buffer);
+  const levels = new Int8Array(shape.reduce((all, one) => all * one, 1));
+  const pairs = await inflate(packed, 2 * levels.length);
+  let place = 0;
+  for (let i = 0; i < pairs.length; i += 2) {
+    place += pairs[i];
+    levels[place++] = pairs[i + 1];
+  }
+  if (place > levels.length) throw new Error(`a map must hold ${levels.length} levels, got more: the file is damaged`);
+  return levels;
 }
 
 // One frame's levels out of a map of one target, whose bytes run over stack, y, x and time, time fastest.
