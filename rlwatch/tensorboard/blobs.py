@@ -24,7 +24,7 @@ REPORT, MAPS, ACTIONS, PROBE = "rlwatch/report", "rlwatch/maps", "rlwatch/action
 SCHEMA = 1
 COLOURS = 256
 TOPS = (21, 7)
-"""Levels of each sign. A heatmap has 7; three times as many give the same colours, and finer numbers below the pointer."""
+"""Levels of each sign. A heatmap has 7; three times as many give the same colours, and finer numbers for a pixel."""
 ROOM = 20 << 10
 """Bytes a target's maps may take; they get the levels of a heatmap where they would take more."""
 ACTION_TOPS = (7,)
@@ -209,14 +209,15 @@ def _levels(relevance: Float[ndarray, "stack y x time"], scale: float, top: int)
     while missing.any():
         at = np.nonzero(missing)
         sign = np.sign(missing[at])
-        furthest = (rest[:, *at] * sign).argmax(axis=0)
-        levels[furthest, *at] += sign.astype(np.int8)
-        rest[furthest, *at] -= sign
+        furthest = (rest[(slice(None), *at)] * sign).argmax(axis=0)
+        levels[(furthest, *at)] += sign.astype(np.int8)
+        rest[(furthest, *at)] -= sign
         missing[at] -= sign
     return levels
 
 
 def _coded(levels: Int8[ndarray, "stack y x time"]) -> bytes:
+    """The zeros before each level, and the level, as `encode_maps` says."""
     flat = levels.ravel()
     places = np.flatnonzero(flat)
     zeros = np.diff(places, prepend=-1) - 1
