@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from rlwatch.monitor.comparison import Baseline, Look
-from rlwatch.monitor.examination import Examination, merged
+from rlwatch.monitor.baseline import Baseline, merged
+from rlwatch.monitor.comparison import Look
+from rlwatch.monitor.examination import Examination
 from rlwatch.monitor.resume import Planned
 from rlwatch.questions import Questions, figures_of, look_at, part_of, twin
 

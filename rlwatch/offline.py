@@ -14,9 +14,10 @@ import torch
 from rlwatch import checkpoints
 from rlwatch.atari.probe import Probe
 from rlwatch.cluster import Alone, Cluster
+from rlwatch.monitor.asking import TARGETS
 from rlwatch.monitor.clips import ClipMaker, shown_frames
 from rlwatch.monitor.comparison import Comparison, Look
-from rlwatch.monitor.examination import TARGETS, Examination
+from rlwatch.monitor.examination import Examination
 from rlwatch.monitor.logbook import ENDED
 from rlwatch.monitor.matching import matched
 from rlwatch.monitor.resume import Log, Planned, read_log

@@ -12,11 +12,10 @@ from numpy import ndarray
 
 from rlwatch import checkpoints
 from rlwatch.attribution.methods import QUERYING
+from rlwatch.monitor.asking import Network
+from rlwatch.monitor.baseline import Baseline
 from rlwatch.monitor.comparison import Look
-from rlwatch.monitor.examination import Examination, Network, Part, Twin
-
-Figures = tuple[Mapping[str, float], float]
-"""Those of the checks on a network's maps, and the seconds that they took."""
+from rlwatch.monitor.examination import Examination, Figures, Part
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +73,7 @@ def figures_of(asked: list[Any], path: Path) -> Figures:
     return questions.examination.figures(_network(questions, path))
 
 
-def twin(asked: list[Any], number: int) -> Twin:
+def twin(asked: list[Any], number: int) -> Baseline:
     """What one freshly drawn network says, in a process of the cluster."""
     return _fetched(asked).examination.twin(number)
 

@@ -18,8 +18,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.inputs import Observe
+from rlwatch.monitor.asking import Network
 from rlwatch.monitor.attaching import check_game, check_settings, first_step, loaded, past, untouched_generators, whole
-from rlwatch.monitor.examination import Examination, Network
+from rlwatch.monitor.examination import Examination
 from rlwatch.monitor.logbook import Fault, Job, Outcome, write
 from rlwatch.monitor.places import Log, opened
 from rlwatch.monitor.schedule import Schedule, Step, is_sparse, whole_step

@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
 
-from rlwatch.measures import pixels, q_statistics, target_relevance
-from rlwatch.measures.relevance import bootstrap_interval, centre_of_mass, concentration, drift, traced
+from rlwatch.measures.relevance import (
+    bootstrap_interval,
+    centre_of_mass,
+    concentration,
+    pixels,
+    q_statistics,
+    target_relevance,
+)
 
 
 def probe_of(*pictures):
@@ -135,20 +140,6 @@ def test_gini_is_the_mean_absolute_difference_over_twice_the_mean():
 
 def test_centre_of_mass_is_in_rows_then_columns():
     assert centre_of_mass(probe_of([[0, 0, 1], [0, 0, 0], [0, 0, 3]])) == pytest.approx((1.5, 2))
-
-
-def test_drift_is_signed_and_agrees_with_scipy():
-    generator = np.random.default_rng(0)
-    now, then = (generator.normal(size=(24, 2, 5, 5)).astype(np.float32) for _ in range(2))
-    spearman, cosine = drift(traced(now), traced(then))
-    maps = [(a.sum(axis=0).ravel(), b.sum(axis=0).ravel()) for a, b in zip(now[::8], then[::8], strict=True)]
-    assert spearman == pytest.approx(np.mean([spearmanr(a, b).statistic for a, b in maps]))
-    assert cosine == pytest.approx(np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in maps]), rel=1e-5)
-    assert drift(traced(now), traced(-now)) == pytest.approx((-1, -1))
-
-
-def test_drift_of_a_constant_map_is_not_a_number():
-    assert np.isnan(drift(traced(probe_of(NOWHERE)), traced(probe_of(ONE_PIXEL)))).all()
 
 
 def test_q_statistics_by_hand():

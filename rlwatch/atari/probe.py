@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float64, Int64, UInt8, jaxtyped
 
 from rlwatch.atari import background, edits, objects, placing, probe_file, screen, sheet
 from rlwatch.atari.edits import Edits
+from rlwatch.atari.names import FULL_ACTION_SET
 from rlwatch.atari.objects import Boxes
 from rlwatch.atari.placing import Placed
 from rlwatch.atari.screen import Size
@@ -267,7 +268,7 @@ def _check_contents(probe: Probe) -> None:
         "stack": len(probe.screens),
         "segment": len(probe.situations),
         "action": len(probe.actions),
-        "led_by": 18,
+        "led_by": FULL_ACTION_SET,
         "held": screen.SKIP + 1,
     }
     for name, limit in limits.items():

@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlwatch.atari.names import FULL_ACTION_SET
 from rlwatch.checkpoints.files import Content, torch_content
 
 Weights = dict[str, Tensor]
 
 NATURE = 255.0
 """What nearly all trainings divide pixels by."""
-FULL_ACTION_SET = 18
-"""Actions of a game at most."""
 NOISE = re.compile(r"(weight|bias)_(sigma|epsilon)$|sigma_(W|bias)$|eps_[pq]$|\bsigma\.(weight|bias)$")
 OF_NOISY_LAYERS = (
     (re.compile(r"\.(weight|bias)_mu$"), r".\1"),  # CleanRL, TorchRL
@@ -28,8 +27,6 @@ OF_NOISY_LAYERS = (
 SUPPORT = re.compile(r"(^|\.)(atoms|support|z_values)$")
 NO_PART = re.compile(r"(^|\.)(log_std_clip_param_const|tau_hat)$")
 """Numbers that a checkpoint holds beside the network's."""
-
-
 QUANTILE_HEAD = "quantile_head"
 """What the layers are called that come behind the embedding of fractions."""
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from rlwatch.atari.names import FULL_ACTION_SET
 from rlwatch.checkpoints import files, steps
-from rlwatch.checkpoints.formats import FULL_ACTION_SET, Saved, recognised
+from rlwatch.checkpoints.formats import Saved, recognised
 from rlwatch.checkpoints.network import build, outputs_of
 
 ATOMS = (-10.0, 10.0)

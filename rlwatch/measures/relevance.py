@@ -1,4 +1,4 @@
-"""Statistics of relevance maps: where it lies, how it is spread, how it moved since the checkpoint before."""
+"""Statistics of relevance maps, on which objects it lies and how it is spread, and of the Q-values."""
 
 import math
 from collections.abc import Mapping
@@ -69,20 +69,9 @@ class TargetRelevance:
     absorbed: float
     score: float
     unnamed: float = math.nan
-    spot: "Spot" = field(default_factory=lambda: Spot(math.nan, math.nan, math.nan))
+    spot: Spot = field(default_factory=lambda: Spot(math.nan, math.nan, math.nan))
     drift_spearman: float = math.nan
     drift_cosine: float = math.nan
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What is kept of one target's maps, summed over the stack, to tell how those of the next checkpoint differ.
-
-    `ranks` of the pixels: 1 = least relevance; float32 holds them exactly.
-    """
-
-    summed: Float[np.ndarray, "frame pixel"]
-    ranks: Float[np.ndarray, "frame pixel"]
 
 
 @dataclass(frozen=True)
@@ -261,35 +250,6 @@ def centre_of_mass(positive: Float[np.ndarray, "probe stack y x"]) -> tuple[floa
         _ratio(rows @ np.arange(len(rows)), total),
         _ratio(columns @ np.arange(len(columns)), total),
     )
-
-
-def traced(relevance: Float[np.ndarray, "probe stack y x"], *, every: int = 8) -> Trace:
-    """The trace of every `every`-th probe frame: ranking all of them costs more than explaining them."""
-    from scipy.stats import rankdata  # noqa: PLC0415 - takes long to load, and who reads a report needs it not
-
-    summed = relevance[::every].sum(axis=1).reshape(len(relevance[::every]), -1)
-    return Trace(summed, rankdata(summed, axis=1).astype(np.float32))
-
-
-def drift(now: Trace, then: Trace) -> tuple[float, float]:
-    """Signed Spearman correlation and cosine to the checkpoint before; 1 = the same map.
-
-    Both are averaged over the frames of the traces; one whose map is constant in either checkpoint has no correlation
-    and is left out; NaN when all are.
-    """
-    ranks = (one.ranks.astype(np.float64) for one in (now, then))
-    summed = (one.summed.astype(np.float64) for one in (now, then))  # float32 cannot hold the squares of all it holds
-    return _mean_correlation(*ranks, centred=True), _mean_correlation(*summed)
-
-
-def _mean_correlation(
-    now: Float[np.ndarray, "probe pixel"], then: Float[np.ndarray, "probe pixel"], *, centred: bool = False
-) -> float:
-    if centred:
-        now, then = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (now, then))
-    norms = np.linalg.norm(now, axis=1) * np.linalg.norm(then, axis=1)
-    kept = norms > 0
-    return float(((now * then).sum(axis=1)[kept] / norms[kept]).mean()) if kept.any() else math.nan
 
 
 def q_statistics(

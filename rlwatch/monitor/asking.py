@@ -18,6 +18,7 @@ from rlwatch.measures.flipping import Ask
 
 Network = Callable[[Tensor], Any]
 TARGETS = ("greedy", "contrast")
+"""What is explained of every checkpoint."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float
 
+from rlwatch.measures.drift import Trace, drift
 from rlwatch.measures.onset import sentence, spells, threshold
-from rlwatch.measures.relevance import ObjectRelevance, TargetRelevance, Trace, drift, q_statistics
+from rlwatch.measures.relevance import ObjectRelevance, TargetRelevance, q_statistics
+from rlwatch.monitor.baseline import Baseline
 from rlwatch.monitor.trust import trust
 from rlwatch.report import Finding, Report
 
@@ -48,10 +50,6 @@ class Look:
     cost: Mapping[str, float]
     actions: Maps | None = None
     fallback: str = ""
-
-
-Baseline = Mapping[str, Mapping[str, ObjectRelevance]]
-"""The objects' statistics with random weights, per target and object."""
 
 
 @dataclass(frozen=True)

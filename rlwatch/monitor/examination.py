@@ -1,7 +1,7 @@
 """The examination of one checkpoint after the other: explain and measure."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -11,35 +11,27 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from rlwatch.atari.names import FULL_ACTION_SET
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.explain import Explanation, explain_actions, explain_targets
 from rlwatch.attribution.inputs import Observe
 from rlwatch.attribution.methods import of_part
 from rlwatch.attribution.operations.memory import BLOCKS
 from rlwatch.attribution.randomise import untrained
-from rlwatch.measures.relevance import (
-    ObjectRelevance,
-    Pixels,
-    TargetRelevance,
-    object_relevance,
-    pixels,
-    target_relevance,
-    traced,
-)
-from rlwatch.monitor.asking import device_of, numbers
-from rlwatch.monitor.comparison import Baseline, Comparison, Look, Maps, timed
+from rlwatch.measures.drift import traced
+from rlwatch.measures.relevance import Pixels, TargetRelevance, object_relevance, pixels, target_relevance
+from rlwatch.monitor.asking import TARGETS, Network, device_of, numbers
+from rlwatch.monitor.baseline import Baseline, merged
+from rlwatch.monitor.comparison import Comparison, Look, Maps, timed
 from rlwatch.monitor.matching import matched
 from rlwatch.monitor.trust import Sample, sample, trust, validity
 from rlwatch.report import Report
 
-Network = Callable[[Tensor], Any]
 Part = tuple[Mapping[str, Explanation], float]
-"""A batch of the probe explained, per target, and the seconds that it took."""
-Twin = Mapping[str, Mapping[str, ObjectRelevance]]
-"""Per target and object, what one freshly drawn network says."""
+"""The probe or a batch of it explained, per target, and the seconds that it took."""
+Figures = tuple[Mapping[str, float], float]
+"""Those of the checks on a network's maps, and the seconds that they took."""
 
-TARGETS = ("greedy", "contrast")
-FULL_ACTION_SET = 18
 BATCH = 64
 """Observations that are explained at once, as of `explain_targets`."""
 MAPS_AT_ONCE = 72
@@ -105,14 +97,14 @@ class Examination:
             return {}
         return merged([self.twin(number) for number in range(self.twins)])
 
-    def twin(self, number: int) -> Twin:
+    def twin(self, number: int) -> Baseline:
         """What the objects get, per target, of one freshly drawn copy of the network, which must be a module."""
         assert isinstance(self.network, nn.Module)  # noqa: S101 - nothing else is drawn anew
         explained = self._explain(untrained(self.network, self.seed + number), self._observations)
         drawn = {}
         for target, one in explained.items():
             generator = np.random.default_rng(self.seed)
-            drawn[target] = object_relevance(heard(one), self.objects, self.probe.episode, generator)
+            drawn[target] = object_relevance(above_rounding(one), self.objects, self.probe.episode, generator)
         return drawn
 
     def report(
@@ -131,7 +123,7 @@ class Examination:
         judge: bool = False,
         actions_on: Int[np.ndarray, " shown"] | None = None,
         parts: Sequence[Part] = (),
-        judged: tuple[Mapping[str, float], float] | None = None,
+        judged: Figures | None = None,
     ) -> Look:
         """What one network yields by itself; `judge`: with the checks on its maps, too.
 
@@ -140,14 +132,10 @@ class Examination:
 
         Raises: as `report` and `judged` do.
         """
-        cost: dict[str, float] = {}
-        with timed(cost, "explain"):
-            explained = _joined(parts) if parts else self._explain(network or self.network, self._observations)
-        cost["explain"] += sum(seconds for _, seconds in parts)
-        BLOCKS.clear()  # what it keeps for the next map would add to what measuring takes
-        self._check(explained)
+        explained, seconds = self._whole(network, parts)
+        cost = {"explain": seconds}
         with timed(cost, "measure"):
-            relevance = {target: heard(one) for target, one in explained.items()}
+            relevance = {target: above_rounding(one) for target, one in explained.items()}
             targets = {target: self._measure(explained[target], one) for target, one in relevance.items()}
             traces = {target: traced(one) for target, one in relevance.items()}
         figures: Mapping[str, float] = {}
@@ -178,7 +166,7 @@ class Examination:
             explained = self._explain(network or self.network, self._observations[begin:end], options)
         return explained, cost["explain"]
 
-    def figures(self, network: Network | None = None) -> tuple[dict[str, float], float]:
+    def figures(self, network: Network | None = None) -> Figures:
         """Those of the checks on the network's maps, and the seconds that they took.
 
         Raises: as `judged` does.
@@ -215,6 +203,18 @@ class Examination:
         """
         figures, seconds = self.figures(network)
         return replace(report, validity=figures, trust=trust(figures), cost={**report.cost, "validity": seconds})
+
+    def _whole(self, network: Network | None, parts: Sequence[Part]) -> Part:
+        """The whole probe explained, by joining `parts` where these are given.
+
+        Raises: as `report` does.
+        """
+        cost: dict[str, float] = {}
+        with timed(cost, "explain"):
+            explained = _joined(parts) if parts else self._explain(network or self.network, self._observations)
+        BLOCKS.clear()  # what it keeps for the next map would add to what measuring takes
+        self._check(explained)
+        return explained, cost["explain"] + sum(seconds for _, seconds in parts)
 
     @cached_property
     def _sample(self) -> Sample:
@@ -284,29 +284,8 @@ def _joined(parts: Sequence[Part]) -> dict[str, Explanation]:
     return found
 
 
-def heard(explained: Explanation) -> Float[np.ndarray, "probe stack y x"]:
+def above_rounding(explained: Explanation) -> Float[np.ndarray, "probe stack y x"]:
     """The relevance, 0 where a frame's score is no more than the rounding of its Q-values: equal ones leave none."""
     relevance, largest = numbers(explained.relevance), numbers(explained.q_values.abs().amax(1))
     silent = np.abs(numbers(explained.score)) <= ROUNDING * largest
     return np.where(silent[:, None, None, None], np.float32(0), relevance) if silent.any() else relevance
-
-
-def merged(twins: list[Twin]) -> Baseline:
-    """The untrained baseline: means over freshly drawn networks; `low` and `high` are the extremes among them."""
-    return {
-        target: {name: _merge_object([twin[target][name] for twin in twins]) for name in objects}
-        for target, objects in twins[0].items()
-    }
-
-
-def _merge_object(drawn: list[ObjectRelevance]) -> ObjectRelevance:
-    lifts = [one.lift for one in drawn]
-    return replace(
-        drawn[0],
-        lift=float(np.mean(lifts)),
-        low=min(lifts),
-        high=max(lifts),
-        share=float(np.mean([one.share for one in drawn])),
-        share_negative=float(np.mean([one.share_negative for one in drawn])),
-        relevance=float(np.mean([one.relevance for one in drawn])),
-    )

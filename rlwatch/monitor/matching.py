@@ -1,13 +1,12 @@
 """Which pictures of a probe a network takes: their size, and how many are stacked."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import product
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rlwatch.atari import screen
 from rlwatch.atari.probe import Probe
@@ -16,7 +15,7 @@ from rlwatch.attribution.checks import check_network
 from rlwatch.attribution.inputs import Observe, fit
 from rlwatch.attribution.lrp.interception import Interception
 from rlwatch.attribution.sandbox.untouched import check_made, parts_of
-from rlwatch.monitor.asking import device_of
+from rlwatch.monitor.asking import Network, device_of
 
 DEPTHS = (4, 1, 2, 8)
 """How many stacked pictures are tried of a network that does not say what its first convolution reads."""
@@ -26,8 +25,6 @@ RESIZES = (
     "%d × %d, which may differ a little from its own: where that matters, leave the resizing to observe="
 )
 log = logging.getLogger("rlwatch")
-
-Network = Callable[[Tensor], Any]
 
 
 def matched(network: Network, probe: Probe) -> tuple[Probe, Observe]:

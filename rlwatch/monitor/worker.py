@@ -19,8 +19,9 @@ from typing import Any
 import cloudpickle
 import torch
 
+from rlwatch.monitor.asking import Network
 from rlwatch.monitor.comparison import Past
-from rlwatch.monitor.examination import Examination, Network
+from rlwatch.monitor.examination import Examination
 from rlwatch.monitor.logbook import Fault, Job, Logbook, Outcome
 from rlwatch.monitor.travel import Form, Hold, form, pack, read_file, shared_file, unpack
 from rlwatch.report import Report
