@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from rlwatch.checkpoints import find, load, plain_pickle
+from rlwatch.checkpoints import load, placed_files, plain_pickle
 from tests.frameworks import cleanrl_style
 
 
@@ -176,16 +176,17 @@ def test_a_run_gives_each_frameworks_checkpoints_by_step_and_nothing_else(tmp_pa
     for name in (*NAMES, *OTHERS):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert find([tmp_path]) == [tmp_path / name for name in sorted(NAMES, key=NAMES.get)]
-    assert find([tmp_path / "run" / "*.zip"]) == [tmp_path / "run/rl_model_400_steps.zip"]
+    assert [one.path for one in placed_files([tmp_path])] == [tmp_path / name for name in sorted(NAMES, key=NAMES.get)]
+    (matched,) = placed_files([tmp_path / "run" / "*.zip"])
+    assert matched.path == tmp_path / "run/rl_model_400_steps.zip"
     with pytest.raises(FileNotFoundError, match="nothing matches"):
-        find([tmp_path / "run" / "*.d3"])
+        placed_files([tmp_path / "run" / "*.d3"])
 
 
 def test_a_folder_gives_its_checkpoints_by_step_and_leaves_the_resume_state_out(tmp_path):
     for name in ("step_000010.pt", "step_000002.pt", "resume.pt", "notes.txt"):
         (tmp_path / name).touch()
-    assert [file.name for file in find([tmp_path])] == ["step_000002.pt", "step_000010.pt"]
+    assert [one.path.name for one in placed_files([tmp_path])] == ["step_000002.pt", "step_000010.pt"]
 
 
 class Malicious:
@@ -228,4 +229,4 @@ def test_a_missing_file_and_an_empty_folder_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*x\.pt"):
         load(tmp_path / "x.pt")
     with pytest.raises(FileNotFoundError, match="no checkpoint in"):
-        find([tmp_path])
+        placed_files([tmp_path])

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 import torch
 
-from rlwatch.checkpoints import files, find, for_log, placed_files
+from rlwatch.checkpoints import files, for_log, placed_files
 from rlwatch.checkpoints.steps import step_of
 from rlwatch.cli import main
 from tests.fixtures.saved import save_checkpoints, small_probe
@@ -92,9 +92,9 @@ def test_files_stand_in_the_order_of_their_steps_and_what_is_taken_for_granted_i
 
 def test_of_plain_names_nothing_is_said(tmp_path, caplog):
     touched(tmp_path, "step_10.pt", "step_20.pt")
-    find([tmp_path])
-    find([tmp_path / "step_10.pt"])
-    find([touched(tmp_path / "one", "model.pt")])
+    placed_files([tmp_path])
+    placed_files([tmp_path / "step_10.pt"])
+    placed_files([touched(tmp_path / "one", "model.pt")])
     assert not caplog.records
 
 
@@ -114,14 +114,14 @@ def test_the_step_inside_a_file_comes_before_that_of_its_name(tmp_path):
 def test_a_file_without_a_step_in_its_name_gives_way_to_one_of_the_same_step(tmp_path, caplog):
     touched(tmp_path, "model_50.pt")
     torch.save({"model": {"w": torch.zeros(3)}, "step": 50}, tmp_path / "best.pt")
-    assert [file.name for file in find([tmp_path])] == ["model_50.pt"]
+    assert [one.path.name for one in placed_files([tmp_path])] == ["model_50.pt"]
     assert "left out, since another is of the same step" in told(caplog)
 
 
 def test_the_same_step_twice_in_one_folder_is_refused_with_a_remedy(tmp_path):
     touched(tmp_path, "a_10.pt", "b_10.pt")
     with pytest.raises(ValueError, match=r"a_10\.pt and .*b_10\.pt for step 10: name those"):
-        find([tmp_path])
+        placed_files([tmp_path])
 
 
 @pytest.mark.parametrize("steps", [("10", "10"), ("10 30", "20 40")])

@@ -1,7 +1,7 @@
 """Saved Q-networks of the usual frameworks, read offline into one plain torch form."""
 
-from rlwatch.checkpoints.files import SUFFIXES, find, placed_files
+from rlwatch.checkpoints.files import placed_files
 from rlwatch.checkpoints.loading import Checkpoint, load
 from rlwatch.checkpoints.steps import Placed, for_log
 
-__all__ = ["SUFFIXES", "Checkpoint", "Placed", "find", "for_log", "load", "placed_files"]
+__all__ = ["Checkpoint", "Placed", "for_log", "load", "placed_files"]

@@ -25,16 +25,8 @@ MAX_BYTES = 2**30
 Content = Mapping[str, Any]
 
 
-def find(paths: Iterable[str | Path]) -> list[Path]:
-    """The checkpoint files named, matched by a pattern, or held by a folder or run, by step and then by name.
-
-    Raises: as `placed_files` does.
-    """
-    return [one.path for one in placed_files(paths)]
-
-
 def placed_files(paths: Iterable[str | Path]) -> list[Placed]:
-    """The same, each with its step and its training, see `rlwatch.checkpoints.steps.placed`.
+    """The checkpoint files named, matched by a pattern, or held by a folder or run, in the order of `steps.placed`.
 
     Raises: FileNotFoundError when a pattern matches nothing, or a folder holds none; ValueError when a path is empty,
     or one folder holds a step twice.

@@ -18,7 +18,7 @@ from torchrl.modules import MLP, ConvNet, QValueActor
 from rlwatch import explain
 from rlwatch.adapters import d3rlpy as d3rlpy_adapter
 from rlwatch.adapters import rllib as rllib_adapter
-from rlwatch.checkpoints import find, load
+from rlwatch.checkpoints import load, placed_files
 from rlwatch.monitor.matching import matched
 from tests.frameworks import test_d3rlpy, test_pfrl, test_rllib, test_tianshou, test_torchrl
 from tests.frameworks import test_stable_baselines3 as stable
@@ -117,7 +117,7 @@ def test_saved_by_pfrl(tmp_path, name, noisy):
         pfrl.nn.to_factorized_noisy(agent.model, sigma_scale=0)
     grown(agent.model)
     agent.save(str(tmp_path / "1000_finish"))
-    (path,) = find([tmp_path])
+    (path,) = (one.path for one in placed_files([tmp_path]))
     if noisy:
         silent(agent.model)
     saved = check(path, agent.model(FRAMES.float() / 255).q_values, actions=4)
@@ -191,7 +191,7 @@ def test_saved_by_rllib(tmp_path, training):
     algorithm = test_rllib.config(**training).build_algo()
     module = grown(algorithm.learner_group._learner.module["default_policy"])
     algorithm.save_to_path(str(tmp_path / "checkpoint_000010"))
-    (path,) = find([tmp_path])
+    (path,) = (one.path for one in placed_files([tmp_path]))
     saved = check(path, rllib_adapter.q_network(module)(FRAMES), actions=4)
     assert saved.step == 10
     algorithm.stop()
@@ -204,7 +204,7 @@ def test_saved_by_rllib_with_its_own_filters_for_other_sizes(tmp_path, framestac
     algorithm = test_rllib.config(dim=side, framestack=framestack, model={}).build_algo()
     module = grown(algorithm.learner_group._learner.module["default_policy"], gain=1)
     algorithm.save_to_path(str(tmp_path / "checkpoint_000010"))
-    (path,) = find([tmp_path])
+    (path,) = (one.path for one in placed_files([tmp_path]))
     frames = torch.from_numpy(small("breakout").seen(framestack or 1, (side, side)).observations()[::8]).double()
     saved = load(path, actions=4).network
     assert matched(saved, small("breakout"))[0].size == (side, side)
