@@ -1,10 +1,11 @@
 """Steps per second of agents/dqn.py beside Stable-Baselines3's DQN at the same hyperparameters.
 
-    pip install -e .[bench] && python -m tests.benchmarks.training [--envs 1 8] [--pairs 6] [--json]
+    python -m tests.benchmarks.training [--envs 1 8] [--pairs 6] [--json]
 
 Both learn Breakout in one process and take turns, a chunk of steps each, so that other work on the machine meets both.
 The load at the end says whether others worked beside: with more threads than free cores, PyTorch's own threads (which
-Stable-Baselines3 uses) wait for one another, and the ratio flatters agents/dqn.py.
+Stable-Baselines3 uses) wait for one another, and the ratio flatters agents/dqn.py. `make bench` installs
+Stable-Baselines3.
 """
 
 import argparse
