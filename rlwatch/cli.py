@@ -32,7 +32,7 @@ In a training loop: Watch(q_network, probe="breakout", logdir="runs/x"), then wa
 """
 
 SLOW = ("occlusion", "greydanus", "sarfa", "meaningful_perturbation", "lime", "shap")
-SLOW_WORDS = "{} asks the network many times for each frame: a checkpoint takes minutes, 40 to 300 times a rule's time"
+SLOW_WORDS = "{} asks the network many times for each frame: a checkpoint takes minutes, 100 times a rule's and more"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
