@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
 
 from rlwatch import Probe
 from rlwatch.atari.console import short_name
 from rlwatch.report import NOTHING_FOUND
+from rlwatch.tensorboard.writer import RunWriter
 
 ConfigType = TypeVar("ConfigType")
 
@@ -78,8 +78,7 @@ class Run:
     def describe(self, config: Any, metrics: Sequence[str]) -> None:
         """Write the config as the run's row of the HParams tab, beside the tags `metrics`."""
         with self._surviving("the log"):
-            for summary in hparams(dataclasses.asdict(config), dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
-                self.writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call] # noqa: SLF001 - torch's `add_hparams` makes a run of its own
+            RunWriter(self.writer).hparams(dataclasses.asdict(config), metrics)  # torch's add_hparams makes another run
 
     def log(self, step: int, **values: float) -> None:
         """Write scalars: `train_loss` becomes the tag train/loss."""

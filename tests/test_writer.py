@@ -81,7 +81,7 @@ def test_a_tag_explains_itself_from_its_first_value_on(tmp_path):
 def test_a_clip_is_read_back_pixel_for_pixel(tmp_path):
     gif, expected = clip()
     writer = RunWriter(logdir=tmp_path)
-    writer.clips(3000, {"greedy": gif}, {"greedy": "Look at the ball."})
+    writer.clips(3000, {"greedy": gif})
     writer.close()
 
     ((step, (width, height, stored)),) = texts(tmp_path, "rlwatch/clip/greedy")
@@ -92,16 +92,16 @@ def test_a_clip_is_read_back_pixel_for_pixel(tmp_path):
         np.testing.assert_array_equal(np.asarray(image.convert("RGB")), frame)
     metadata = events_of(tmp_path).SummaryMetadata("rlwatch/clip/greedy")
     assert metadata.plugin_data.plugin_name == "images"
-    assert "Look at the ball." in metadata.summary_description
-    assert "--samples_per_plugin images=100" in metadata.summary_description
 
 
-def test_a_clip_without_a_description_says_what_the_colours_mean(tmp_path):
+def test_a_clip_says_what_its_colours_mean_and_how_to_keep_more_of_them(tmp_path):
     writer = RunWriter(logdir=tmp_path)
     writer.clips(0, {"greedy": clip()[0]})
     writer.close()
 
-    assert "Red pixels speak for" in events_of(tmp_path).SummaryMetadata("rlwatch/clip/greedy").summary_description
+    told = events_of(tmp_path).SummaryMetadata("rlwatch/clip/greedy").summary_description
+    assert "Red pixels speak for" in told
+    assert "--samples_per_plugin images=1000" in told
 
 
 def test_bytes_that_are_no_gif_are_refused(tmp_path):

@@ -103,9 +103,9 @@ def _check_description(name: str) -> str:
     return f"{_CHECKS[known].format(part=part)}. Explained: {_TARGETS.get(target, target)}."
 
 
-def clip_description(name: str) -> str:
+def clip_description(target: str) -> str:
     """What to see in the clip of a target."""
-    explained = _TARGETS.get(name)
+    explained = _TARGETS.get(target)
     heat = f" for {explained}" if explained else ""
     return (
         f"Red pixels speak for, blue ones against{heat}; the scale, in Q per pixel, is printed and holds for the run."

@@ -29,7 +29,10 @@ from rlwatch.tensorboard import tags
 from rlwatch.tensorboard.blobs import ACTIONS, MAPS, PLUGIN, PROBE, REPORT, Blobs, compact, rounded
 from rlwatch.tensorboard.events import EventFile
 
-_TEN_PICTURES = "TensorBoard keeps ten checkpoints of a clip: start it with `--samples_per_plugin images=100` for more."
+_KEPT = (
+    "TensorBoard keeps a hundred checkpoints of a clip where rlwatch is installed beside it, else ten: start it with "
+    "`--samples_per_plugin images=1000` for more."
+)
 
 
 class RunWriter:
@@ -103,18 +106,17 @@ class RunWriter:
                 [Summary.Value(tag=tag, simple_value=value, **self._once(tag)) for tag, value in finite.items()], step
             )
 
-    def clips(self, step: int, gifs: Mapping[str, bytes], descriptions: Mapping[str, str] | None = None) -> None:
-        """Adds animated GIFs, each under `rlwatch/clip/<name>`, with what to see in them.
+    def clips(self, step: int, gifs: Mapping[str, bytes]) -> None:
+        """Adds animated GIFs, each under `rlwatch/clip/<target>`, with what to see in them.
 
         Raises: ValueError on bytes that are not a GIF.
         """
-        for name, gif in gifs.items():
+        for target, gif in gifs.items():
             if not gif.startswith(b"GIF8"):
-                raise ValueError(f"clip {name!r} must be a GIF, got bytes beginning with {gif[:4]!r}: use encode_gif")
+                raise ValueError(f"clip {target!r} must be a GIF, got bytes beginning with {gif[:4]!r}: use encode_gif")
             width, height = struct.unpack_from("<HH", gif, 6)
-            tag = f"rlwatch/clip/{name}"
-            told = (descriptions or {}).get(name, tags.clip_description(name))
-            metadata = image_metadata.create_summary_metadata(tag, f"{told} {_TEN_PICTURES}".strip())
+            tag = f"rlwatch/clip/{target}"
+            metadata = image_metadata.create_summary_metadata(tag, f"{tags.clip_description(target)} {_KEPT}")
             metadata.data_class = DATA_CLASS_BLOB_SEQUENCE
             strings = [str(width).encode(), str(height).encode(), gif]
             shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))])
