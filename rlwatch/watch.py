@@ -22,7 +22,7 @@ from rlwatch.monitor.asking import Network
 from rlwatch.monitor.attaching import check_game, check_settings, first_step, loaded, past, untouched_generators, whole
 from rlwatch.monitor.examination import Examination
 from rlwatch.monitor.logbook import Fault, Job, Outcome, write
-from rlwatch.monitor.places import Log, opened
+from rlwatch.monitor.places import Destination, opened
 from rlwatch.monitor.schedule import Schedule, Step, is_sparse, whole_step
 from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
@@ -93,10 +93,10 @@ class Watch:
             examination = Examination(self._network, **settings)
         self._full = ACTIONS_LOGGED // examination.action_count
         if self._logs:
-            log = Log(None if logdir is None else Path(logdir), writer, purge_step)
-            before = past(log.folder, self._first_step, examination)
+            destination = Destination(None if logdir is None else Path(logdir), writer, purge_step)
+            before = past(destination.folder, self._first_step, examination)
             self._schedule.last_step = max(before.objects, default=-math.inf)
-            self._place, self._writer = opened(where, examination, settings, log, before)
+            self._place, self._writer = opened(where, examination, settings, destination, before)
         self._handles: list[RemovableHandle] = []
         self._faults: set[str] = set()
         self._told, self._returns = -math.inf, math.nan

@@ -37,9 +37,9 @@ def displays(
     """The boxes of the displays: `score`, whose content tells the score, and `hud`, all others; none has no entry.
 
     A display stands at the top or at the foot, in lines through which hardly anything moves, and changes now and then,
-    but not by shifting as a whole. It is no higher than the strip at the top, wherever it stands.
-    What the background holds of it, beside the signs that change, is told by their colours. `score`: the score that a
-    screen shows, NaN where it is not known.
+    but not by shifting as a whole. It is no higher than the strip at the top, wherever it stands. What the background
+    holds of it, beside the signs that change, is told by their colours. `score`: the score that a screen shows, NaN
+    where it is not known.
     """
     y, x = plate.shape
     at_edge = [part for part in signs if not TOP < (part.box.y + part.box.h / 2) / y < 1 - FOOT]

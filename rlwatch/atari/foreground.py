@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from rlwatch.atari.ghosts import bared, ghosts
-from rlwatch.atari.screen import Box
+from rlwatch.atari.screen import Box, commonest
 
 CHANGED = 0.25
 """Part of a screen that may differ from its scene's plate; what differs more is a flash, or a scene that scrolls."""
@@ -67,14 +67,6 @@ def scenes(screens: UInt8[np.ndarray, "screen y x"], background: UInt8[np.ndarra
     plates = np.stack([background, *others])
     changed = np.array([[_changed(screen, plate) for plate in plates] for screen in screens])
     return Scenes(plates, np.where(changed.min(axis=1) <= CHANGED, changed.argmin(axis=1), UNSTEADY))
-
-
-def commonest(screens: UInt8[np.ndarray, "screen y x"]) -> UInt8[np.ndarray, "y x"]:
-    """The commonest colour index of each pixel."""
-    colours = np.unique(screens)
-    counts = np.stack([np.count_nonzero(screens == colour, axis=0) for colour in colours])
-    modes: UInt8[np.ndarray, "y x"] = colours[counts.argmax(axis=0)]
-    return modes
 
 
 def parts(

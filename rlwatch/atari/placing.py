@@ -23,8 +23,6 @@ class Shape(NamedTuple):
 
 Shapes = Mapping[str, Sequence[tuple[Shape, ...]]]
 """Each object's pieces on each raw screen: two screens a frame, one after the other."""
-
-
 SCROLLS = 0.5
 """Part of the frames in which nearly all that moves must go the same way for the scene to be said to scroll."""
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, UInt8
 
 from rlwatch.atari.console import Console, Sight
 from rlwatch.atari.players import PLAYERS, Player
-from rlwatch.atari.screen import SKIP, STACK, WIDTH, pictures, stacks
+from rlwatch.atari.screen import SKIP, STACK, WIDTH, commonest, pictures, stacks
 
 Policy = Callable[[UInt8[np.ndarray, "stack 84 84"]], int]
 """From what an agent sees to the number of its action in the game's minimal action set."""
@@ -81,11 +81,7 @@ class Recording:
 
     def background(self, *, sample: int = 512) -> UInt8[np.ndarray, "y x"]:
         """The commonest colour index of each pixel, over `sample` steps spread evenly."""
-        screens = self.screens(np.unique(np.linspace(0, len(self) - 1, sample).astype(int)))[:, 1]
-        colours = np.unique(screens)
-        counts = np.stack([np.count_nonzero(screens == colour, axis=0) for colour in colours])
-        commonest: UInt8[np.ndarray, "y x"] = colours[counts.argmax(axis=0)]
-        return commonest
+        return commonest(self.screens(np.unique(np.linspace(0, len(self) - 1, sample).astype(int)))[:, 1])
 
 
 def record(

@@ -47,6 +47,14 @@ def grey(screens: UInt8[np.ndarray, "*any y x"], palette: UInt8[np.ndarray, "256
     return shades
 
 
+def commonest(screens: UInt8[np.ndarray, "screen y x"]) -> UInt8[np.ndarray, "y x"]:
+    """The commonest colour index of each pixel."""
+    colours = np.unique(screens)
+    counts = np.stack([np.count_nonzero(screens == colour, axis=0) for colour in colours])
+    modes: UInt8[np.ndarray, "y x"] = colours[counts.argmax(axis=0)]
+    return modes
+
+
 def pooled_rgb(
     screens: UInt8[np.ndarray, "frame 2 y x"], palette: UInt8[np.ndarray, "256 4"]
 ) -> UInt8[np.ndarray, "frame y x 3"]:

@@ -19,8 +19,7 @@ LOST = 4
 RESIZED = 1.6
 """How many doublings its width and height may change by, together, from one screen to the next."""
 UNLIKE = 1e6
-
-
+"""The cost of an assignment that must not be made."""
 LASTING = 4
 """Screens in which a part must have been followed to count as a thing of its own."""
 FAR = 12

@@ -157,10 +157,12 @@ def _other_actions(look: Look, before: Look | None) -> Iterator[str]:
 
 @contextmanager
 def timed(cost: dict[str, float], part: str) -> Iterator[None]:
-    """Note how many seconds the block takes."""
+    """Note how many seconds the block takes, also where it fails."""
     began = time.perf_counter()
-    yield
-    cost[part] = time.perf_counter() - began
+    try:
+        yield
+    finally:
+        cost[part] = time.perf_counter() - began
 
 
 def _drifted(look: Look, before: Look) -> dict[str, TargetRelevance]:

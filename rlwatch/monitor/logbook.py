@@ -3,13 +3,12 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from rlwatch.attribution.operations.memory import BLOCKS
 from rlwatch.monitor.clips import ClipMaker
-from rlwatch.monitor.comparison import Past
+from rlwatch.monitor.comparison import Past, timed
 from rlwatch.monitor.examination import Examination
 from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.blobs import Blobs
@@ -185,7 +184,7 @@ class Logbook:
     def _judged(self, report: Report) -> Report:
         """The report with the costly checks on its maps, without them where they fail."""
         try:
-            with self._timed("validity"):
+            with timed(self._costly, "validity"):
                 return self._examination.judged(report)
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
             self._note(error, f"step {report.step:,} about the validity of the maps")
@@ -194,21 +193,13 @@ class Logbook:
     def _with_actions(self, report: Report) -> tuple[Report, bytes | None]:
         """The report and the maps of every action, without these where they fail."""
         try:
-            with self._timed("actions"):
+            with timed(self._costly, "actions"):
                 maps = self._clips.actions(self._examination.every_action(self._clips.shown))
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
             self._note(error, f"step {report.step:,} about the maps of every action")
             return report, None
         cost = dict(report.cost) | {"actions": self._costly["actions"]}
         return replace(report, all_actions=True, cost=cost), maps
-
-    @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._costly[part] = time.perf_counter() - began
 
     def _first_time(self, job: Job) -> float:
         """Measure the baseline before the first report, which goes without where that fails; the seconds it took."""

@@ -17,7 +17,7 @@ from rlwatch.tensorboard.writer import RunWriter
 
 
 @dataclass(frozen=True)
-class Log:
+class Destination:
     """Where to log: a folder or somebody's SummaryWriter; `purge_step`: the step that a resumed training goes on from.
 
     Raises: ValueError when it is neither or both.
@@ -44,7 +44,7 @@ class Log:
 
 
 def opened(
-    where: str, examination: Examination, settings: Mapping[str, Any], log: Log, before: Past
+    where: str, examination: Examination, settings: Mapping[str, Any], destination: Destination, before: Past
 ) -> tuple[Inline | Worker, RunWriter | None]:
     """The place, and the writer of what comes back from it; None where the place writes itself.
 
@@ -53,13 +53,14 @@ def opened(
 
     Raises: OSError when the folder cannot be written; as RunWriter and Worker do.
     """
-    if log.logdir is not None and log.purge_step is None:
-        warn_of_another(log.logdir)
+    logdir, writer = destination.logdir, destination.writer
+    if logdir is not None and destination.purge_step is None:
+        warn_of_another(logdir)
     if where == "inline":
-        return Inline(Logbook(examination, RunWriter(log.writer, **log.settings), before)), None
+        return Inline(Logbook(examination, RunWriter(writer, **destination.settings), before)), None
     settings = {**settings, "probe": examination.probe, "observe": examination.observe}
-    if log.logdir is None:
-        writer = RunWriter(log.writer)
-        return Worker(examination.network, settings, None, before), writer
-    check_folder(log.logdir)
-    return Worker(examination.network, settings, log.settings, before), None
+    if logdir is None:
+        pages = RunWriter(writer)
+        return Worker(examination.network, settings, None, before), pages
+    check_folder(logdir)
+    return Worker(examination.network, settings, destination.settings, before), None

@@ -57,9 +57,8 @@ class Worker:
     """Makes checkpoints in another process, which starts at once, and once again if it dies.
 
     `settings` are those of Examination besides the network; `log` those of RunWriter, None where the pages are written
-    by whoever has the writer. `past`: what a log says of earlier checkpoints. A second of the worker's
-    processor counts as one of the training's divided by the number of cores: a training that uses them all can lose no
-    more.
+    by whoever has the writer. `past`: what a log says of earlier checkpoints. A second of the worker's processor counts
+    as one of the training's divided by the number of cores: a training that uses them all can lose no more.
 
     Raises: TypeError, ValueError when the network cannot be sent.
     """

@@ -144,7 +144,6 @@ FRESH = _names(
 )
 """Their result depends on a tensor's shape only."""
 
-
 STILL = PIECEWISE_LINEAR | QUESTIONS | SCALINGS | ACTIVATIONS | LINEARISED | LINEAR_MAPS | WEIGHTED_SUMS | PRODUCTS
 """They draw no random numbers, whatever others do."""
 

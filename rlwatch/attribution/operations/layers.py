@@ -61,9 +61,8 @@ class Layer:
     """One call of a map in a forward pass, as a rule sees it.
 
     `padding` is what the layer itself has put around its inputs, as functional.pad takes it. `outputs` may be 0 where
-    they are negative if the layer is `rectified`. `valued`: what the rule returns is
-    multiplied by the inputs, so that relevance itself arrives at the pixels. A rule that returns relevance itself may
-    write it to `destination`.
+    they are negative if the layer is `rectified`. `valued`: what the rule returns is multiplied by the inputs, so that
+    relevance itself arrives at the pixels. A rule that returns relevance itself may write it to `destination`.
     """
 
     map: Dense | Convolution

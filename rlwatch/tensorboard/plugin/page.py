@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-KINDS = {".js": "application/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+KINDS = {".js": "application/javascript", ".css": "text/css"}
 START = "index.js"
 _FOLDER = Path(__file__).parent / "static"
 DATA = "rlwatch-data"

@@ -162,6 +162,6 @@ function restsOn(checkpoint, target, colours) {
     .slice(0, 4)
     .map((name) => el("b", {}, swatch(colours[name]), `${name} ${brief(objects[name].lift)}×`));
   const spaced = parts.flatMap((part, i) => [i === 0 ? "the " : i === parts.length - 1 ? " and the " : ", the ", part]);
-  const most = isNumber(checkpoint.returns) ? "" : " (no return told yet)";
-  return [...spaced, ` the average pixel.${most}`];
+  const untold = isNumber(checkpoint.returns) ? "" : " (no return told yet)";
+  return [...spaced, ` the average pixel.${untold}`];
 }

@@ -2,7 +2,7 @@
 import { el, fill, isNumber, percent, whole } from "./dom.js";
 import { checkpointAt, has, indexAt, sideOf } from "./model.js";
 
-// `from`: the figure's value from which the light is good; `below`: the value below which it is.
+// `above`: the value of the figure above which the light is good; `below`: the value below which it is.
 const CHECKS = [
   {
     key: "randomised_head",
