@@ -15,7 +15,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ AT_LEAST_ONE = ("steps", "envs", "batch", "evaluation_games", "evaluation_frames
 PARTS = ("sticky", "gamma", "epsilon_last")  # from 0 to 1
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Config:
     """What makes a run; 0 and "" stand for "derive it from the number of steps" until `derived` has filled them in."""
 
@@ -86,9 +85,7 @@ def derived(config: Config) -> Config:
         raise ValueError(f"--seed must be from 0 to {LARGEST_SEED - 1:,}, got {config.seed}")
     if config.precision not in {"auto", "bf16", "fp32"}:
         raise ValueError(f"--precision must be auto, bf16 or fp32, got {config.precision!r}")
-    steps, game = config.steps, short_name(config.game)
-    short = steps < LONG
-    native = multiplies_bfloat16()
+    steps, game, short = config.steps, short_name(config.game), config.steps < LONG
     defaults = {
         "logdir": f"runs/{game}-{time.strftime('%Y%m%d-%H%M%S')}-seed{config.seed}",
         "checkpoint_every": max(steps // 10, 1),
@@ -101,8 +98,8 @@ def derived(config: Config) -> Config:
         "threads": min(os.cpu_count() or 1, 4),
     }
     filled: dict[str, Any] = {name: getattr(config, name) or value for name, value in defaults.items()}
-    filled["precision"] = ("bf16" if native else "fp32") if config.precision == "auto" else config.precision
-    return dataclasses.replace(config, game=game, **filled)
+    precision = config.precision if config.precision != "auto" else "bf16" if multiplies_bfloat16() else "fp32"
+    return dataclasses.replace(config, game=game, precision=precision, **filled)
 
 
 class Agent:
