@@ -56,7 +56,8 @@ class Watch:
     milliseconds, and returns the Report that has come back since; while that process is busy no step is due.
 
     Attaching raises what is wrong; from then on nothing is raised: a fault is logged once, with its reason, and the
-    training goes on. Weights, gradients, mode, buffers and random generators stay as they were, bit for bit.
+    training goes on. Weights, gradients, mode, buffers and random generators stay as they were, bit for bit. `with
+    Watch(...) as watch:` closes it at the end of the block.
 
     Raises: ValueError, TypeError when network, probe, game or settings do not fit; FileNotFoundError when there is no
     such probe; OSError when the log folder cannot be written; NotImplementedError when the network holds an operation
@@ -203,6 +204,12 @@ class Watch:
             self._place.close()
             if self._writer is not None:
                 self._writer.close()
+
+    def __enter__(self) -> "Watch":  # noqa: PYI034 - Python 3.10 has no Self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def _elsewhere(self) -> bool:

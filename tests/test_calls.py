@@ -182,3 +182,15 @@ def test_after_its_end_a_monitor_says_in_one_line_that_it_is_closed_and_starts_n
     assert "at step 5 (the monitor must be open, it was closed: attach a new Watch" in record.message
     assert children() == before
     assert steps_of(tmp_path) == logged
+
+
+def test_a_monitor_in_a_with_block_is_closed_at_its_end_also_where_the_training_fails(tmp_path, attach):
+    with attach() as watch:
+        assert watch(0).step == 0
+        assert not watch.closed
+    assert watch.closed
+    with pytest.raises(ZeroDivisionError), attach(logdir=tmp_path / "failed") as failed:
+        failed(0)
+        _ = 1 / 0
+    assert failed.closed
+    assert steps_of(tmp_path / "failed") == steps_of(tmp_path) == {tag: [0] for tag in (*SCALARS, *BLOBS)}

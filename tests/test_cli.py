@@ -1,5 +1,6 @@
 """The command line, run as a user runs it."""
 
+import importlib.metadata
 import json
 import shutil
 
@@ -23,6 +24,17 @@ def folder(tmp_path_factory):
         content = {"model": Nature().state_dict(), "step": step, "game": "breakout", "returns": 1.5}
         torch.save(content, path / f"step_{step:09d}.pt")
     return path
+
+
+def test_the_version_is_that_which_is_installed(monkeypatch, capsys):
+    installed = importlib.metadata.version("rlwatch")
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"rlwatch {installed}\n"
+    monkeypatch.setattr("sys.path", [])
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == "rlwatch, not installed\n"
 
 
 def test_explain_prints_one_json_object_a_line_per_checkpoint(folder, tmp_path, capsys):

@@ -24,11 +24,9 @@ def finishing(watch: Watch, last_step: Callable[[], int]) -> Iterator[None]:
 
     A training that ends with an exception gets no last checkpoint.
     """
-    try:
+    with watch:
         yield
         watch.finish(last_step())
-    finally:
-        watch.close()
 
 
 def probe_of(probe: Any, game: str | None) -> Any:
