@@ -30,7 +30,7 @@ function drawMoments(canvas, slider, told, probe, amounts, state) {
   const frame = Math.min(state.frame, frames - 1);
   slider.max = frames - 1;
   slider.value = frame;
-  const words = `frame ${frame + 1}/${frames} · ${situationOf(probe.situation[frame])} · step ${whole(probe.step[frame])} of episode ${probe.episode[frame]}`;
+  const words = `frame ${frame + 1}/${frames} · ${probe.situation[frame]} · step ${whole(probe.step[frame])} of episode ${probe.episode[frame]}`;
   const [bars, none] = state.compare
     ? ["bars: difference of A and B", "no maps to compare"]
     : ["bars: relevance per frame", ""];
@@ -39,10 +39,6 @@ function drawMoments(canvas, slider, told, probe, amounts, state) {
   context.clearRect(0, 0, width, height);
   paintSituations(context, probe, width / frames, height);
   if (amounts) paintAmounts(context, amounts, frame, width / frames, height);
-}
-
-function situationOf(word) {
-  return ["early", "mid", "late"].includes(word) ? `${word} game` : word;
 }
 
 function paintSituations(context, { situation, segment }, wide, height) {
