@@ -12,7 +12,7 @@ from rlwatch import Probe, Watch
 from rlwatch.attribution import explain
 from rlwatch.monitor.logbook import Fault
 from tests.fixtures.saved import small_probe
-from tests.test_watch import Nature
+from tests.fixtures.watched import Nature
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from rlwatch.atari.choose import choose, record_probe
 from rlwatch.atari.probe import Probe
 from rlwatch.atari.recording import record
 from rlwatch.monitor.examination import Examination
-from tests.test_watch import Nature
+from tests.fixtures.watched import Nature
 
 AIMS = {
     "breakout": {"ball": 0.92, "paddle": 0.995},

@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch import Watch
+from tests.fixtures.watched import read
 from tests.test_faults import probe  # noqa: F401 - a fixture
-from tests.test_watch import read
 
 pytestmark = pytest.mark.usefixtures("types_unchecked")
 SCALARS = ("rlwatch/lift/greedy/ball", "rlwatch/cost/fraction")
@@ -189,8 +189,9 @@ def test_a_monitor_in_a_with_block_is_closed_at_its_end_also_where_the_training_
         assert watch(0).step == 0
         assert not watch.closed
     assert watch.closed
-    with pytest.raises(ZeroDivisionError), attach(logdir=tmp_path / "failed") as failed:
-        failed(0)
-        _ = 1 / 0
+    failed = attach(logdir=tmp_path / "failed")
+    failed(0)
+    with pytest.raises(KeyboardInterrupt), failed:
+        raise KeyboardInterrupt
     assert failed.closed
     assert steps_of(tmp_path / "failed") == steps_of(tmp_path) == {tag: [0] for tag in (*SCALARS, *BLOBS)}

@@ -9,20 +9,8 @@ import torch
 from torch import nn
 
 from rlwatch.checkpoints import load, placed_files, plain_pickle
+from tests.fixtures.saved import nature
 from tests.frameworks import cleanrl_style
-
-
-def nature(actions=4, stack=4):
-    convolutions = (
-        nn.Conv2d(stack, 32, 8, 4),
-        nn.ReLU(),
-        nn.Conv2d(32, 64, 4, 2),
-        nn.ReLU(),
-        nn.Conv2d(64, 64, 3),
-        nn.ReLU(),
-    )
-    return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(3136, 512), nn.ReLU(), nn.Linear(512, actions))
-
 
 FRAMES = torch.randint(0, 256, (3, 4, 84, 84), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

@@ -10,9 +10,13 @@ import torch
 from PIL import Image
 from torch import nn
 
+from rlwatch import cli
+from rlwatch.attribution import targets
+from rlwatch.attribution.methods import PERTURBING
 from rlwatch.cli import main
+from rlwatch.commands.told import TARGETS
+from tests.fixtures.watched import Nature, read, tags
 from tests.frameworks.events import small
-from tests.test_watch import Nature, read, tags
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,11 @@ def test_the_version_is_that_which_is_installed(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])
     assert capsys.readouterr().out == "rlwatch, not installed\n"
+
+
+def test_what_the_command_line_names_without_loading_torch_is_what_there_is():
+    assert set(cli.SLOW) == set(PERTURBING)
+    assert set(TARGETS) == {*targets.TARGETS, "action=k"}
 
 
 def test_explain_prints_one_json_object_a_line_per_checkpoint(folder, tmp_path, capsys):

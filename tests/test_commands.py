@@ -15,7 +15,7 @@ from rlwatch.cli import main
 from rlwatch.tensorboard.events import EventFile, read_events
 from rlwatch.tensorboard.writer import RunWriter
 from tests.fixtures.logs import looking, write_run
-from tests.test_checkpoints import nature
+from tests.fixtures.saved import nature
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from rlwatch.offline import explain_checkpoints
 from rlwatch.tensorboard.blobs import REPORT, parse
 from rlwatch.tensorboard.runs import read_run
 from tests.fixtures.saved import save_checkpoints, small_probe
-from tests.test_going_on import words
-from tests.test_watch import Nature
+from tests.fixtures.watched import Nature, words
 
 
 def save(path, **about):

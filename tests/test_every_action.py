@@ -14,7 +14,7 @@ from rlwatch.offline import explain_checkpoints
 from rlwatch.tensorboard import blobs, tags
 from tests.fixtures.blobs import decode_maps
 from tests.fixtures.saved import save_checkpoints
-from tests.test_watch import Nature, read
+from tests.fixtures.watched import Nature, read
 
 pytestmark = pytest.mark.real
 

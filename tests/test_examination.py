@@ -11,7 +11,7 @@ from rlwatch import Probe
 from rlwatch.monitor.clips import ClipMaker
 from rlwatch.monitor.examination import Examination
 from rlwatch.pictures.heatmap import proposed_scale
-from tests.test_watch import Nature, SeesOnePixel
+from tests.fixtures.watched import Nature, SeesOnePixel
 
 
 @pytest.fixture(scope="module")

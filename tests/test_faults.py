@@ -24,7 +24,7 @@ from rlwatch.tensorboard.events import EventFile
 from rlwatch.tensorboard.writer import RunWriter
 from tests.fixtures.saved import beginning
 from tests.fixtures.updates import same, trained
-from tests.test_watch import Nature, read
+from tests.fixtures.watched import Nature, read
 
 LIFT = "rlwatch/lift/greedy/ball"
 
@@ -74,7 +74,7 @@ def test_a_part_that_fails_is_told_once_and_the_training_ends_in_the_same_bits(
 KILLED = """
 import os, signal, sys, torch
 from rlwatch import Watch
-from tests.test_watch import Nature
+from tests.fixtures.watched import Nature
 first = int(sys.argv[2])
 torch.manual_seed(0)
 watch = Watch(Nature(), "breakout", logdir=sys.argv[1], every=1, purge_step=first)
@@ -127,7 +127,7 @@ def test_a_forked_process_neither_logs_nor_closes_what_is_its_parents(tmp_path, 
 INTERRUPTED = """
 import signal, sys, torch
 from rlwatch import Watch
-from tests.test_watch import Nature
+from tests.fixtures.watched import Nature
 watch = Watch(Nature(), "breakout", logdir=sys.argv[1], every=1)
 watch(0)
 before = torch.get_rng_state()

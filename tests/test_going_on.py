@@ -4,11 +4,11 @@ import logging
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch import Watch
 from rlwatch.tensorboard.runs import newest_scales, read_run
+from tests.fixtures.watched import words
 from tests.test_calls import attach  # noqa: F401 - a fixture
 from tests.test_faults import probe  # noqa: F401 - a fixture
 
@@ -121,12 +121,6 @@ def test_a_second_monitor_in_a_folder_is_warned_of_unless_it_goes_on(tmp_path, a
         assert "purge_step=" in told
         assert not warned(purge_step=1)
         assert not warned(logdir=tmp_path / "new")
-
-
-def words(folder):
-    """The findings in words, by step as they were written."""
-    log = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
-    return [(event.step, event.tensor_proto.string_val[0].decode()) for event in log.Tensors("rlwatch/findings")]
 
 
 @pytest.mark.parametrize("where", ["inline", "process"])

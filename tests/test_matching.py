@@ -16,7 +16,7 @@ from rlwatch.monitor.matching import matched
 from rlwatch.tensorboard.writer import RunWriter
 from tests.fixtures.blobs import decode_maps
 from tests.fixtures.saved import small_probe
-from tests.test_watch import Nature
+from tests.fixtures.watched import Nature
 
 
 class Takes(nn.Module):

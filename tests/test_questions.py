@@ -9,7 +9,7 @@ from rlwatch import Probe
 from rlwatch.monitor.examination import Examination
 from rlwatch.questions import Questions
 from tests.fixtures.saved import beginning
-from tests.test_watch import Nature
+from tests.fixtures.watched import Nature
 
 
 def test_what_is_sent_lacks_the_boxes_of_objects_and_says_the_same_of_a_network():

@@ -9,7 +9,7 @@ import torch
 from rlwatch import Watch
 from rlwatch.cli import main
 from tests.fixtures.saved import save_checkpoints, small_probe
-from tests.test_watch import Nature
+from tests.fixtures.watched import Nature
 
 pytestmark = pytest.mark.usefixtures("types_unchecked")
 

@@ -1,43 +1,11 @@
 """The records of a checkpoint, as tags, as JSON and in words."""
 
 import json
-import math
 from dataclasses import replace
 
 import pytest
 
-from rlwatch.measures.relevance import ObjectRelevance, QStatistics, TargetRelevance
-from rlwatch.report import Finding, Report
-
-BALL = ObjectRelevance(lift=6.3, low=5.1, high=7.4, share=0.25, share_negative=0.5, relevance=0.1, frames=256)
-GHOST = ObjectRelevance(math.nan, math.nan, math.nan, 0.0, 0.0, math.nan, 0)
-
-
-def target(*, score):
-    return TargetRelevance(
-        objects={"ghost": GHOST, "ball": BALL},
-        stack=(0.1, 0.2, 0.3, 0.4),
-        gini=0.9,
-        entropy=0.5,
-        centre=(40.0, 41.0),
-        conservation=0.3,
-        absorbed=0.7,
-        score=score,
-    )
-
-
-REPORT = Report(
-    step=18_000,
-    checkpoint="x.pt",
-    game="breakout",
-    probe="abc",
-    method="epsilon_gamma_box",
-    q=QStatistics(1.0, 0.1, 0.2, math.nan),
-    targets={"greedy": target(score=1.0), "contrast": target(score=0.1)},
-    untrained={"greedy": {"ball": BALL, "ghost": GHOST}},
-    findings=(Finding(18_000, "greedy", "ball", "from step 18,000 the agent looks at the ball"),),
-    cost={"explain": 0.3},
-)
+from tests.fixtures.logs import REPORT
 
 
 def test_the_json_holds_the_target_asked_for_and_the_others_beside_it():
@@ -87,7 +55,7 @@ def test_the_words_begin_with_the_findings_and_list_objects_by_lift():
         ({}, "nothing has stood above its untrained baseline in two checkpoints in a row"),
         ({"untrained": {}}, "no findings: there is no untrained baseline"),
         (
-            {"targets": {"greedy": replace(target(score=1.0), objects={})}, "untrained": {"greedy": {}}},
+            {"targets": {"greedy": replace(REPORT.targets["greedy"], objects={})}, "untrained": {"greedy": {}}},
             "no findings: no objects are known in the probe, name places of your own under [regions]",
         ),
     ],

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from rlwatch import Watch
 from tests.fixtures.saved import small_probe
 from tests.fixtures.updates import STEPS, same, trained
-from tests.test_watch import Nature, read
+from tests.fixtures.watched import Nature, read
 
 
 class Of(nn.Module):

@@ -11,7 +11,7 @@ from torch import nn
 
 from rlwatch import Watch
 from rlwatch.unwrap import Read, check_updates, unwrapped
-from tests.test_watch import Nature, tags
+from tests.fixtures.watched import Nature, tags
 
 FRAMES = torch.randint(0, 256, (2, 4, 84, 84), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -90,7 +90,7 @@ import sys, torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 from rlwatch import Watch
-from tests.test_watch import Nature
+from tests.fixtures.watched import Nature
 torch.set_num_threads(1)
 rank = int(sys.argv[1])
 distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)

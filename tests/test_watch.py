@@ -7,49 +7,11 @@ import sys
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch import Probe, Watch
-
-
-class Nature(nn.Module):
-    """Mnih 2015, as most trainings write it."""
-
-    def __init__(self, actions=4):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(4, 32, 8, 4),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(32, 64, 4, 2),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(64, 64, 3),
-            nn.ReLU(inplace=True),
-            nn.Flatten(),
-            nn.Linear(3136, 512),
-            nn.ReLU(inplace=True),
-            nn.Linear(512, actions),
-        )
-
-    def forward(self, x):
-        return self.body(x.float() / 255)
-
-
-class SeesOnePixel(nn.Module):
-    """Its Q-value of the first action is one pixel of the newest frame, at the middle of Breakout's left wall."""
-
-    def __init__(self):
-        super().__init__()
-        self.eye = nn.Conv2d(4, 1, 1, bias=False)
-        self.head = nn.Linear(84 * 84, 4, bias=False)
-        with torch.no_grad():
-            self.eye.weight.copy_(torch.tensor([0.0, 0, 0, 1]).view(1, 4, 1, 1))
-            self.head.weight.zero_()
-            self.head.weight[0, 42 * 84 + 1] = 1
-
-    def forward(self, x):
-        return self.head(self.eye(x.float() / 255).flatten(1))
+from tests.fixtures.watched import Nature, SeesOnePixel, read, tags
 
 
 @pytest.fixture(scope="module")
@@ -76,17 +38,6 @@ def attach(tmp_path, probe):
     yield make
     for watch in attached:
         watch.close()
-
-
-def read(folder):
-    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
-    accumulator.Reload()
-    return accumulator
-
-
-def tags(folder):
-    found = read(folder).Tags()
-    return {tag for kind in ("scalars", "tensors") for tag in found[kind]}
 
 
 def test_a_checkpoint_logs_every_statistic_the_clips_and_the_findings(tmp_path, network, attach):
@@ -186,7 +137,7 @@ def test_a_fault_is_logged_once_and_the_next_checkpoint_works(network, attach, c
 FULL_DISK = """
 import resource, sys, torch
 from rlwatch import Watch
-from tests.test_watch import Nature
+from tests.fixtures.watched import Nature
 watch = Watch(Nature(), "breakout", logdir=sys.argv[1], every=1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # every write beyond fails, as on a full disk
 print("reports", [watch(step) is not None for step in range(3)])

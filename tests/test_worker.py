@@ -15,7 +15,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch import Watch
-from tests.test_watch import Nature, read, tags
+from tests.fixtures.watched import Nature, read, tags
 
 pytestmark = pytest.mark.real
 

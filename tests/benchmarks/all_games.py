@@ -20,7 +20,7 @@ from ale_py import roms
 from rlwatch.atari.choose import record_probe
 from rlwatch.atari.probe import Probe
 from rlwatch.monitor.examination import Examination
-from tests.test_watch import Nature
+from tests.fixtures.watched import Nature
 
 COLUMNS = ("game", "frames", "found", "still", "named", "objects (tracked, %)", "record", "find", "explain")
 REFUSED = "whose ROM it refuses"

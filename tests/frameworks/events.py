@@ -1,37 +1,23 @@
 """What a training has left in its event files, read by TensorBoard's own reader; and a probe that costs little."""
 
 import math
-from dataclasses import replace
-
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlwatch import Probe
 from rlwatch.monitor.travel import pack, unpack
+from tests.fixtures.saved import beginning
+from tests.fixtures.watched import read
 
 OBJECTS = {"Breakout": ("ball", "paddle", "bricks"), "Pong": ("ball", "player", "enemy")}
 
 
 def small(game, segments=2):
     """The first segments of a probe that ships."""
-    probe = Probe.load(game)
-    kept = probe.segment < segments
-    columns = ("stack", "episode", "step", "segment", "lives", "action", "reward", "score")
-    return replace(
-        probe,
-        situations=probe.situations[:segments],
-        **{name: getattr(probe, name)[kept] for name in columns},
-    )
+    return beginning(Probe.load(game), segments=segments)
 
 
 def travelled(value):
     """What another process gets to see of it."""
     return unpack(*pack(value))
-
-
-def read(folder):
-    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
-    accumulator.Reload()
-    return accumulator
 
 
 def check_run(folder, *, last, least=2, game="Breakout"):

@@ -15,7 +15,8 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack, VecNo
 
 from rlwatch.adapters.stable_baselines3 import WatchCallback
 from rlwatch.tensorboard.runs import newest_scales
-from tests.frameworks.events import check_run, read, small
+from tests.fixtures.watched import read
+from tests.frameworks.events import check_run, small
 
 STEPS = 400
 UNSCALED = {"policy_kwargs": {"normalize_images": False}}

@@ -18,7 +18,8 @@ from tianshou.utils import TensorboardLogger
 from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch.adapters.tianshou import q_network, watched
-from tests.frameworks.events import check_run, read, small, travelled
+from tests.fixtures.watched import read
+from tests.frameworks.events import check_run, small, travelled
 
 gymnasium.register_envs(ale_py)
 SHAPE = {"c": 4, "h": 84, "w": 84}
