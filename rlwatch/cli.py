@@ -33,6 +33,7 @@ In a training loop: Watch(q_network, probe="breakout", logdir="runs/x"), then wa
 """
 
 SLOW = ("occlusion", "greydanus", "sarfa", "meaningful_perturbation", "lime", "shap")
+"""Those of `rlwatch.attribution.methods.PERTURBING`, which takes seconds to load."""
 SLOW_WORDS = "{} asks the network many times for each frame: a checkpoint takes minutes, 100 times a rule's and more"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 TARGETS = ("greedy", "contrast", "value", "advantage", "action=k")
+"""Those of `rlwatch.attribution.targets`, which takes seconds to load."""
 
 
 def above(least: int) -> Callable[[str], int]:
