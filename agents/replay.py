@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from agents.games import Played
@@ -36,7 +36,13 @@ class Replay:
         self.done = np.zeros((self.length, games), np.float32)
         self.first = np.zeros((self.length, games), bool)
 
-    def add(self, frames: np.ndarray, first: np.ndarray, actions: np.ndarray, played: Played) -> None:
+    def add(
+        self,
+        frames: UInt8[np.ndarray, "games y x"],
+        first: Bool[np.ndarray, " games"],
+        actions: Int64[np.ndarray, " games"],
+        played: Played,
+    ) -> None:
         """Append a row: what `Games.choose` gave, and what came of it."""
         self.frames[self.row], self.first[self.row], self.actions[self.row] = frames, first, actions
         self.rewards[self.row], self.done[self.row] = played.reward, played.done

@@ -13,6 +13,7 @@ import torch
 
 from rlwatch import checkpoints
 from rlwatch.atari.probe import Probe
+from rlwatch.attribution.inputs import Observe
 from rlwatch.cluster import Alone, Cluster
 from rlwatch.monitor.asking import TARGETS
 from rlwatch.monitor.clips import ClipMaker, shown_frames
@@ -51,12 +52,12 @@ def explain_checkpoints(
 ) -> Iterator[Report]:
     """One Report a checkpoint, by step, as soon as it is made; findings compare it with those before of its training.
 
-    `paths`: files, folders, runs or patterns. `options`: the method's own keywords. `target`: what is explained besides
-    `greedy` and `contrast`. `told`: what `checkpoints.load` is told of the networks. `judge`: check how far the maps
-    can be trusted too, at about three times the cost. Steps that `logdir` has already are left out, and those that
-    follow compared with them. `ray`: what `rlwatch.connection.connected` yields; the cluster shares the work.
-    `progress`: called with how many checkpoints are done, and of how many. Of several checkpoints those that cannot be
-    read are left out and told at the end.
+    `paths`: files, folders, runs or patterns. `probe`: a game or a file; left out, the probe of the first checkpoint's
+    game. `options`: the method's own keywords. `target`: what is explained besides `greedy` and `contrast`. `told`:
+    what `checkpoints.load` is told of the networks. `judge`: check how far the maps can be trusted too, at about three
+    times the cost. Steps that `logdir` has already are left out, and those that follow compared with them. `ray`: what
+    `rlwatch.connection.connected` yields; the cluster shares the work. `progress`: called with how many checkpoints are
+    done, and of how many. Of several checkpoints those that cannot be read are left out and told at the end.
 
     Raises: ValueError, FileNotFoundError when a file, the probe or the method is not what it must be; with `ray` as
     Cluster does.
@@ -70,10 +71,7 @@ def explain_checkpoints(
     first = next(saved_ones, None)
     if first is None:
         raise ValueError("; ".join(one.reason for one in unread))
-    if not given and not first.game:
-        raise ValueError(f"{first.path} does not say its game: give --probe GAME or --probe FILE")
-    with _one_thread():
-        asked, observe = matched(first.network, given or Probe.load(first.game))
+    asked, observe = _matched(first, given)
     targets = tuple(dict.fromkeys([*TARGETS, target]))
     drawn, shown = logdir is not None, shown_frames(asked)
     before = read_log(logdir, judged=judge)
@@ -90,6 +88,17 @@ def explain_checkpoints(
         progress(done + len(unread), len(files))
     if unread:
         raise ValueError(f"{len(unread)} checkpoints were left out: " + "; ".join(one.reason for one in unread))
+
+
+def _matched(first: checkpoints.Checkpoint, given: Probe | None) -> tuple[Probe, Observe]:
+    """The probe as the network sees it, its game's where none is given, and how its frames are handed over.
+
+    Raises: ValueError when no game is known; as `matched` and Probe.load do.
+    """
+    if not given and not first.game:
+        raise ValueError(f"{first.path} does not say its game: give --probe GAME or --probe FILE")
+    with _one_thread():
+        return matched(first.network, given or Probe.load(first.game))
 
 
 def _reports(

@@ -49,7 +49,8 @@ class Watch:
     costly (checks on the maps, maps of every action) where the budget has room. `observe`: from the probe's uint8
     frames (probe, stack, y, x) to what the network takes; found by trial if left out. `method` and its keywords
     `options`: as of `explain`. `purge_step`: the step that a resumed training goes on from; the log before it is read,
-    and findings go on. A SummaryWriter of your own is to be told it, too.
+    and findings go on. A SummaryWriter of your own is to be told it, too. `seed`: of the untrained networks, the
+    intervals and the checks.
 
     `where`: "inline" makes each checkpoint here and now while the training waits, and a call returns its Report.
     "process" makes it in a process of its own while the training goes on: a call hands over the weights, in

@@ -114,7 +114,7 @@ def _shares(situations: dict[str, np.ndarray], starts: np.ndarray, length: int) 
     return np.stack(columns, axis=1)
 
 
-def probe_of(recording: Recording, starts: np.ndarray, length: int, words: tuple[str, ...]) -> Probe:
+def probe_of(recording: Recording, starts: Int[np.ndarray, " segment"], length: int, words: tuple[str, ...]) -> Probe:
     """The probe of the stretches of `length` steps that begin at `starts`, with a word for each."""
     steps = (starts[:, None] + np.arange(length)).ravel()
     frames, stack = np.unique(recording.stacks(steps), return_inverse=True)

@@ -6,6 +6,7 @@ _WAYS = ("UP", "RIGHT", "LEFT", "DOWN", "UPRIGHT", "UPLEFT", "DOWNRIGHT", "DOWNL
 ACTIONS = ("NOOP", "FIRE", *_WAYS, *(f"{way}FIRE" for way in _WAYS))
 """The full set, in the emulator's order, for networks that do not keep to a game's own."""
 FULL_ACTION_SET = len(ACTIONS)
+"""How many these are; no game has more."""
 
 
 def plain(game: str) -> str:

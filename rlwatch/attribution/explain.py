@@ -111,10 +111,10 @@ def explain_targets(
     from an own generator. `method` is a name of `METHODS`, its own keywords among `options`, or a function from a layer
     to a rule (`Composite`). Pixels are the input of the first layer, and so are the values that a method puts in their
     place. `low` and `high` bound that input for the rule zB; by default they are what it sees of an all-black and an
-    all-white observation. Where LRP knows no rule for an operation, `fallback` ("gradient_x_input") is used instead,
-    with a RuntimeWarning. A recurrent network reads (probe, time, stack, y, x); time and stack become one axis, oldest
-    first. A network that draws numbers for each row of a batch (IQN) draws others for each changed picture: methods
-    that perturb see that noise, so hand it fixed fractions.
+    all-white observation. `batch_size`: how many observations are explained at once. Where LRP knows no rule for an
+    operation, `fallback` ("gradient_x_input") is used instead, with a RuntimeWarning. A recurrent network reads (probe,
+    time, stack, y, x); time and stack become one axis, oldest first. A network that draws numbers for each row of a
+    batch (IQN) draws others for each changed picture: methods that perturb see that noise, so hand it fixed fractions.
 
     Raises: ValueError: an unknown method or target, no observations, Q-values or relevance that are not finite, pixels
         outside [low, high]. TypeError: observations of a type that the network does not take, or a keyword that the

@@ -24,8 +24,8 @@ class Gain:
     """By how much a map's order of pixels beats random orders, over the frames.
 
     1: the score moves at once and as far as it moves at all, where under random orders it moves last; 0: no better than
-    chance; negative: worse. `low`, `high`: 95 % bootstrap interval over episodes (over frames where all are of one): the
-    map has power where it lies above 0. `parts`: the gain of each direction and start, such as `deletion_black`.
+    chance; negative: worse. `low`, `high`: 95 % bootstrap interval over episodes (over frames where all are of one);
+    where it lies above 0 the map has power. `parts`: the gain of each direction and start, such as `deletion_black`.
     """
 
     mean: float

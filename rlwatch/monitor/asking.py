@@ -28,8 +28,8 @@ class Map:
     relevance: Float[np.ndarray, "probe stack y x"]
     score: Float[np.ndarray, " probe"]
 
-    def parts(self) -> Float[np.ndarray, "probe y x"]:
-        """The relevance summed over the stack, of the score's size where that is negative."""
+    def summed(self) -> Float[np.ndarray, "probe y x"]:
+        """The relevance summed over the stack, with its sign changed where the score is negative."""
         summed: Float[np.ndarray, "probe y x"] = self.relevance.sum(axis=1)
         summed[self.score < 0] *= -1
         return summed
@@ -41,8 +41,8 @@ class Map:
         return float(self.relevance.sum()) / total if total else math.nan
 
 
-Maps = Mapping[str, Map]
-"""By target."""
+TargetMaps = Mapping[str, Map]
+"""The map of each target."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Explain:
     actions: Int[np.ndarray, " probe"]
     options: Mapping[str, Any]
 
-    def __call__(self, network: Network, frames: UInt8[np.ndarray, "probe stack y x"]) -> Maps:
+    def __call__(self, network: Network, frames: UInt8[np.ndarray, "probe stack y x"]) -> TargetMaps:
         """The map of each target for the frames."""
         observations = self.observe(torch.from_numpy(frames).to(device_of(network)))
         asked = _OfAction(network, torch.from_numpy(self.actions).to(observations.device))

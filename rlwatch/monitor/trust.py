@@ -18,7 +18,7 @@ from rlwatch.attribution.randomise import cascade
 from rlwatch.measures.flipping import Gain, gains
 from rlwatch.measures.relevance import Pixels
 from rlwatch.measures.validity import covered, mass, moves, pointing, spearman, ssim
-from rlwatch.monitor.asking import Explain, Maps, Network, asking, device_of, weights
+from rlwatch.monitor.asking import Explain, Network, TargetMaps, asking, device_of, weights
 
 Check = tuple[str, str, float]
 """The name of a check, the target whose maps it is about, and its figure."""
@@ -111,7 +111,7 @@ def validity(
     return {f"{check}_{target}": value for check, target, value in checks}
 
 
-def _second_opinion(network: Network, chosen: Sample, explain: Explain, other: Any) -> Maps:
+def _second_opinion(network: Network, chosen: Sample, explain: Explain, other: Any) -> TargetMaps:
     """The maps by another composite; empty where it has no rule for what the network does."""
     other = other or ("epsilon_gamma_box" if explain.method == "epsilon_plus" else "epsilon_plus")
     try:
@@ -120,14 +120,14 @@ def _second_opinion(network: Network, chosen: Sample, explain: Explain, other: A
         return {}
 
 
-def _alike(check: str, maps: Maps, changed: Maps) -> Iterator[Check]:
+def _alike(check: str, maps: TargetMaps, changed: TargetMaps) -> Iterator[Check]:
     for target, one in maps.items():
-        likeness = _mean(spearman(one.parts(), changed[target].parts())) if target in changed else math.nan
+        likeness = _mean(spearman(one.summed(), changed[target].summed())) if target in changed else math.nan
         yield check, target, likeness
 
 
 def _randomised(
-    network: Network, chosen: Sample, explain: Explain, maps: Maps, seed: int, stages: int
+    network: Network, chosen: Sample, explain: Explain, maps: TargetMaps, seed: int, stages: int
 ) -> Iterator[Check]:
     """Nothing for a plain function, whose layers nobody can draw anew."""
     if not isinstance(network, nn.Module):
@@ -137,10 +137,10 @@ def _randomised(
         changed = explain(drawn, chosen.frames)
         yield from _alike(f"randomised_{stage}", maps, changed)
         for target, one in maps.items():
-            yield f"ssim_{stage}", target, _mean(ssim(one.parts(), changed[target].parts()))
+            yield f"ssim_{stage}", target, _mean(ssim(one.summed(), changed[target].summed()))
 
 
-def _shifted(network: Network, chosen: Sample, explain: Explain, maps: Maps) -> Iterator[Check]:
+def _shifted(network: Network, chosen: Sample, explain: Explain, maps: TargetMaps) -> Iterator[Check]:
     """Likeness of the maps where both pictures show the same; the border repeats into what a shift leaves empty."""
     found: dict[str, list[float]] = {target: [] for target in maps}
     for down, right in SHIFTS:
@@ -148,13 +148,13 @@ def _shifted(network: Network, chosen: Sample, explain: Explain, maps: Maps) -> 
         height, width = chosen.frames.shape[2:]
         changed = explain(network, np.pad(chosen.frames, edges, mode="edge")[:, :, :height, :width])
         for target, one in maps.items():
-            still = one.parts()[:, : height - down, : width - right]
-            found[target].append(_mean(spearman(still, changed[target].parts()[:, down:, right:])))
+            still = one.summed()[:, : height - down, : width - right]
+            found[target].append(_mean(spearman(still, changed[target].summed()[:, down:, right:])))
     for target, likeness in found.items():
         yield "shift", target, _mean(np.array(likeness))
 
 
-def _placed(maps: Maps, chosen: Sample) -> Iterator[Check]:
+def _placed(maps: TargetMaps, chosen: Sample) -> Iterator[Check]:
     for (target, one), (name, mask) in product(maps.items(), chosen.masks.items()):
         yield f"pointing_{name}", target, _mean(pointing(one.relevance, mask))
         yield f"mass_{name}", target, _mean(mass(one.relevance, mask))
