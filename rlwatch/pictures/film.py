@@ -1,6 +1,7 @@
 """A probe as film: the screen, the relevance upon it, the objects, the Q-values, and what the colours mean.
 
-gif = encode_gif(film(screens, relevance, scale=0.012, …), palette())
+made = film(screens, relevance, scale=0.012, …)
+gif = encode_gif(made.indices, made.palette)
 """
 
 from collections.abc import Iterator, Mapping, Sequence

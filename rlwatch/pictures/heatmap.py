@@ -32,17 +32,11 @@ def levels(
     return clipped.astype(np.int8)
 
 
-def palette(
-    levels: int = LEVELS,
-    *,
-    red: tuple[int, int, int] = FOR,
-    blue: tuple[int, int, int] = AGAINST,
-    backdrop: tuple[int, int, int] = (0, 0, 0),
-) -> UInt8[ndarray, "level rgb"]:
+def palette(backdrop: tuple[int, int, int]) -> UInt8[ndarray, "level rgb"]:
     """Colours of the levels, from the most negative to the most positive; the middle one is `backdrop`."""
-    top = levels // 2
+    top = LEVELS // 2
     strength = _strength(np.arange(-top, top + 1) / top)[:, None]
-    full = np.where(np.arange(levels)[:, None] < top, blue, red)
+    full = np.where(np.arange(LEVELS)[:, None] < top, AGAINST, FOR)
     mixed: ndarray = np.rint(strength * full + (1 - strength) * np.asarray(backdrop))
     return mixed.astype(np.uint8)
 
@@ -50,9 +44,8 @@ def palette(
 def proposed_scale(relevance: Float[ndarray, "*frames y x"], *, quantile: float = 0.999) -> float:
     """Relevance per pixel at which `quantile` of all pixels are still below full colour, rounded up to two digits.
 
-    Taken once, from the first trained checkpoint of a run, and then kept, so that heatmaps of all checkpoints compare.
-    NaN where all relevance is zero: there is nothing to scale. The default leaves 7 of the 7,056 pixels of an 84 by 84
-    map in full colour, about the size of a ball with its surroundings.
+    NaN where all relevance is zero: there is nothing to scale. Heatmaps compare only on one scale. The default leaves 7
+    of the 7,056 pixels of an 84 by 84 map in full colour, about the size of a ball with its surroundings.
 
     Raises: ValueError when `relevance` has NaN or infinity, or `quantile` is not in (0, 1].
     """
