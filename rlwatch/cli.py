@@ -13,7 +13,7 @@ from rich.table import Table
 from rlwatch import outputs
 from rlwatch.commands import compare, probes
 from rlwatch.commands.terminal import console_of, end_quietly, interrupted, own_output, shown_progress
-from rlwatch.commands.told import above, check_target, folder, setting
+from rlwatch.commands.told import METHODS, above, check_target, folder, setting
 from rlwatch.connection import HERE, connected
 from rlwatch.loading import loaded
 from rlwatch.report import COLUMNS, MEANINGS, Report
@@ -99,7 +99,8 @@ def _add_question(explain: argparse.ArgumentParser) -> None:
     explain.add_argument(
         "--probe", metavar="GAME|FILE", help="the frames to ask about (default: the checkpoint's game)"
     )
-    explain.add_argument("--method", default="epsilon_gamma_box", help="how to attribute (default: %(default)s)")
+    methods = f"how to attribute (default: %(default)s): {', '.join(METHODS)}"
+    explain.add_argument("--method", default="epsilon_gamma_box", help=methods)
     explain.add_argument(
         "--set",
         action="append",

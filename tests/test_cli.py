@@ -11,10 +11,10 @@ from PIL import Image
 from torch import nn
 
 from rlwatch import cli
-from rlwatch.attribution import targets
+from rlwatch.attribution import METHODS, targets
 from rlwatch.attribution.methods import PERTURBING
 from rlwatch.cli import main
-from rlwatch.commands.told import TARGETS
+from rlwatch.commands import told
 from tests.fixtures.watched import Nature, read, tags
 from tests.frameworks.events import small
 
@@ -43,7 +43,8 @@ def test_the_version_is_that_which_is_installed(monkeypatch, capsys):
 
 def test_what_the_command_line_names_without_loading_torch_is_what_there_is():
     assert set(cli.SLOW) == set(PERTURBING)
-    assert set(TARGETS) == {*targets.TARGETS, "action=k"}
+    assert set(told.TARGETS) == {*targets.TARGETS, "action=k"}
+    assert told.METHODS == METHODS
 
 
 def test_explain_prints_one_json_object_a_line_per_checkpoint(folder, tmp_path, capsys):

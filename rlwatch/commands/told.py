@@ -8,7 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 TARGETS = ("greedy", "contrast", "value", "advantage", "action=k")
-"""Those of `rlwatch.attribution.targets`, which takes seconds to load."""
+METHODS = (
+    *("epsilon", "epsilon_plus", "epsilon_plus_flat", "epsilon_alpha2_beta1", "epsilon_alpha2_beta1_flat"),
+    *("epsilon_gamma_box", "excitation_backprop", "deep_taylor", "gradient_x_input", "sensitivity"),
+    *("occlusion", "greydanus", "sarfa", "lime", "shap", "meaningful_perturbation"),
+    *("simple_taylor", "smoothgrad", "integrated_gradients", "deep_lift"),
+)
+"""Those of `rlwatch.attribution`, which takes seconds to load."""
 
 
 def above(least: int) -> Callable[[str], int]:
