@@ -99,7 +99,7 @@ class Schedule:
         return sum(self._prices.values(), 0.0)
 
     def due(self, step: int) -> bool:
-        """Whether a checkpoint should be made at this step; the first one's is that no log has yet (`last_step`)."""
+        """Whether a checkpoint should be made at this step; the first one, behind what the log has (`last_step`)."""
         if self._first_step is None:
             return step > self.last_step
         gone = step - self.last_step
