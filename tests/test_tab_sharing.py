@@ -170,14 +170,14 @@ def test_a_reload_brings_what_the_last_checkpoint_was_completed_with(browser, tm
         tab.says(".title", "what Q of LEFT rests on")
 
 
-def test_a_folder_without_data_of_the_tab_says_how_to_begin_and_names_older_runs(browser, tmp_path):
-    older = RunWriter(logdir=tmp_path / "runs" / "older")
-    older.scalars(10, {"rlwatch/lift/greedy/ball": 2.0})
-    older.close()
+def test_a_folder_without_data_of_the_tab_says_how_to_begin_and_names_other_runs(browser, tmp_path):
+    other = RunWriter(logdir=tmp_path / "runs" / "dueling")
+    other.scalars(10, {"rlwatch/compare/ball": 2.0})
+    other.close()
     with own_tab(browser, tmp_path / "runs", tmp_path, lambda address: answer(address, "runs")["without"]) as tab:
         told = tab.open().text("main")
     assert "make demo" in told
-    assert "nothing for this tab: older." in told
+    assert "With curves in Scalars, but nothing for this tab: dueling." in told
     assert 'Watch(q_network, probe="breakout", logdir="runs/x")' in told
 
 

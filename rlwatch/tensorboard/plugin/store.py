@@ -80,7 +80,7 @@ class Store:
         ]
 
     def without(self, context: RequestContext, experiment: str) -> list[str]:
-        """Runs that rlwatch watched but that hold nothing for the tab, as older versions left them."""
+        """Runs with rlwatch's scalars that hold nothing for the tab, as `rlwatch compare --logdir` writes them."""
         listed = self.data.list_scalars(context, experiment_id=experiment, plugin_name="scalars")
         watched = {run for run, tags in listed.items() if any(tag.startswith("rlwatch/") for tag in tags)}
         return sorted(watched - self._listed(context, experiment).keys())

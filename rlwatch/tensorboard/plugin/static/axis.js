@@ -3,14 +3,14 @@
 export function linear(low, high, from, to) {
   const span = high - low || 1;
   const at = (value) => from + ((value - low) / span) * (to - from);
-  return { at, back: (place) => low + ((place - from) / (to - from)) * span, ticks: linearTicks(low, high), low, high };
+  return { at, back: (place) => low + ((place - from) / (to - from)) * span, ticks: linearTicks(low, high) };
 }
 
 // Values below `low`, 0 among them, stand at its place.
 export function logarithmic(low, high, from, to) {
   const inner = linear(Math.log(low), Math.log(high), from, to);
   const at = (value) => inner.at(Math.log(Math.max(low, value)));
-  return { at, back: (place) => Math.exp(inner.back(place)), ticks: logTicks(low, high), low, high };
+  return { at, back: (place) => Math.exp(inner.back(place)), ticks: logTicks(low, high) };
 }
 
 function linearTicks(low, high, wanted = 5) {

@@ -134,12 +134,13 @@ function beginning(without) {
     code(
       'from rlwatch import Watch\n\nwatch = Watch(q_network, probe="breakout", logdir="runs/x")\nwatch(step)   # in your loop',
     ),
-    el("p", { className: "note", textContent: without.length ? olderRuns(without) : "" }),
+    el("p", { className: "note", textContent: without.length ? otherRuns(without) : "" }),
   );
 }
 
-function olderRuns(without) {
-  return `Logged by an older rlwatch, with clips in Images and curves in Scalars, but nothing for this tab: ${without.join(", ")}.`;
+// Such as those that `rlwatch compare --logdir` writes.
+function otherRuns(without) {
+  return `With curves in Scalars, but nothing for this tab: ${without.join(", ")}.`;
 }
 
 function trouble(error) {

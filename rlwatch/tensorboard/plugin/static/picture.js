@@ -33,7 +33,6 @@ function keepDrawings(element, copy) {
     const image = document.createElement("img");
     [...canvas.attributes].forEach(({ name, value }) => image.setAttribute(name, value));
     if (canvas.width && canvas.height) image.src = canvas.toDataURL();
-    image.classList.add("drawn");
     image.style.width ||= `${canvas.offsetWidth}px`;
     image.style.height ||= `${canvas.offsetHeight}px`;
     other.replaceWith(image);

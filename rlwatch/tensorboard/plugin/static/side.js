@@ -32,7 +32,7 @@ export function playerSide({ store, data }, which) {
     el("div", { className: "stage" }, screen, message, reading),
     aside,
   );
-  const view = { which, element, screen, title, message, reading, stack, actions, scale, shown: null, wanted: "" };
+  const view = { which, screen, title, message, reading, stack, actions, scale, shown: null, wanted: "" };
   screen.onpointermove = (event) => readPixel(view, store, data, event);
   screen.onpointerleave = () => (reading.textContent = "");
   return { element, view, load: () => loadSide(view, store, data), draw: () => drawSide(view, store, data) };

@@ -46,7 +46,7 @@ async function json(endpoint, run, step) {
   return answer;
 }
 
-// {runs: [{run, checkpoints, game}…], without: runs of an older version}
+// {runs: [{run, checkpoints, game}…], without: runs that have nothing for the tab}
 export async function listRuns() {
   const { runs, without = [] } = await json("runs");
   return { runs, without };
