@@ -24,6 +24,13 @@ def test_a_saved_network_gives_the_same_q_values(tmp_path, wrap):
     assert saved.step == 20
 
 
+def test_reading_draws_no_random_numbers(tmp_path):
+    torch.save(nature().state_dict(), tmp_path / "x.pt")
+    before = torch.get_rng_state()
+    load(tmp_path / "x.pt")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_what_the_file_says_of_itself_is_kept(tmp_path):
     torch.save({"model": nature().state_dict(), "step": 7, "game": "pong", "returns": 3.5}, tmp_path / "x.pt")
     saved = load(tmp_path / "x.pt")

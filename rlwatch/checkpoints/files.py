@@ -97,7 +97,7 @@ def torch_content(data: bytes) -> Any:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            _checked(archive)
+            _check(archive)
         content = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except Exception as error:  # a broken archive raises whatever its first broken part raises
         raise ValueError(_reason(error)) from error
@@ -124,20 +124,21 @@ def _content(path: Path) -> Any:
             raise ValueError("it is neither a zip archive nor a pickle")
         return plain_pickle.loads(data)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        names = _checked(archive)
+        names = archive.namelist()
         if "policy.pth" in names:
+            _check(archive)
             about = archive.read("data") if "data" in names else b"{}"
             return {"policy": torch_content(archive.read("policy.pth")), "data": about}
         if any(name.endswith(".npy") for name in names):
+            _check(archive)
             return members(archive)
     return torch_content(data)
 
 
-def _checked(archive: zipfile.ZipFile) -> set[str]:
-    """The names in an archive.
+def _check(archive: zipfile.ZipFile) -> None:
+    """Look at what torch does not.
 
-    Raises: ValueError when it inflates to too much, a name leads out of it, or a checksum is not that of the bytes:
-    torch does not look at it.
+    Raises: ValueError when it inflates to too much, a name leads out of it, or a checksum is not that of the bytes.
     """
     infos = archive.infolist()
     total = sum(info.file_size for info in infos)
@@ -150,7 +151,6 @@ def _checked(archive: zipfile.ZipFile) -> set[str]:
     broken = archive.testzip()
     if broken is not None:
         raise ValueError(f"its member {broken!r} is corrupt: expected other bytes by its checksum")
-    return {info.filename for info in infos}
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -115,7 +115,8 @@ def _numbers(saved: Saved, outputs: int, of_value: int) -> int:
 
 
 def _check_finite(network: nn.Module) -> None:
-    shapes = [tuple(weights.shape) for weights in network.parameters() if not weights.isfinite().all()]
+    extremes = ((weights.shape, *weights.aminmax()) for weights in network.parameters() if weights.numel())
+    shapes = [tuple(shape) for shape, low, high in extremes if not (low.isfinite() and high.isfinite())]
     if shapes:
         raise ValueError(
             f"expected finite weights, got NaN or infinity in {len(shapes)} of its {len(list(network.parameters()))} "

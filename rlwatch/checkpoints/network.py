@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -181,11 +182,11 @@ def _modules(saved: Saved, parts: _Parts, weights: Weights, name: str, sides: li
         size = weight.shape[2]
         borders = _borders(sides[number], sides[number + 1], size, stride)
         pad = [nn.ZeroPad2d(borders)] if any(borders) else []
-        convolution = nn.Conv2d(weight.shape[1], weight.shape[0], (size, size), stride, bias=bias is not None)
-        return [*pad, _filled(convolution, weight, bias), *after]
+        sizes = weight.shape[1], weight.shape[0], (size, size), stride
+        return [*pad, _filled(nn.Conv2d, sizes, weight, bias), *after]
     if weight.ndim == 2:  # noqa: PLR2004 - out, in
-        return [_filled(nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None), weight, bias), *after]
-    return [_filled(nn.LayerNorm(list(weight.shape), bias=bias is not None), weight, bias), *after]
+        return [_filled(nn.Linear, (weight.shape[1], weight.shape[0]), weight, bias), *after]
+    return [_filled(nn.LayerNorm, (list(weight.shape),), weight, bias), *after]
 
 
 def _borders(before: Size, behind: Size, kernel: int, stride: int) -> tuple[int, int, int, int]:
@@ -194,7 +195,9 @@ def _borders(before: Size, behind: Size, kernel: int, stride: int) -> tuple[int,
     return left // 2, left - left // 2, above // 2, above - above // 2
 
 
-def _filled(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
+def _filled(kind: type[nn.Module], sizes: tuple[Any, ...], weight: Tensor, bias: Tensor | None) -> nn.Module:
+    """A layer with these weights; none are drawn for it."""
+    layer: nn.Module = nn.utils.skip_init(kind, *sizes, bias=bias is not None)
     layer.load_state_dict({"weight": weight.float()} | ({} if bias is None else {"bias": bias.float()}))
     return layer
 

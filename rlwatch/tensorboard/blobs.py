@@ -25,7 +25,7 @@ SCHEMA = 1
 COLOURS = 256
 TOPS = (21, 7)
 """Levels of each sign. A heatmap has 7; three times as many give the same colours, and finer numbers for a pixel."""
-ROOM = 20 << 10
+ROOM = 16 << 10
 """Bytes a target's maps may take; they get the levels of a heatmap where they would take more."""
 ACTION_TOPS = (7,)
 """The same for each action, where every action gets its map: there are up to 18 of them."""
