@@ -6,6 +6,8 @@ import torch
 import rlwatch
 from agents.dqn import Agent, Config, derived, train, watched
 from agents.learner import QNetwork
+from agents.parts import Run
+from rlwatch.tensorboard.runs import read_run
 from tests.fixtures.agents import same, state_of, tiny, trained
 
 CHECKPOINT = {"model", "step", "game", "actions", "seed", "returns"}
@@ -102,6 +104,14 @@ def test_a_resumed_run_goes_on_with_what_its_monitor_knew(tmp_path):
     watch.close()
     again.run.close()
     assert watch._place._logbook._examination.comparison._steps == [0, 60, 64]
+
+
+def test_the_options_of_a_run_stand_in_its_own_row_of_the_hparams_tab(tmp_path):
+    run = Run(str(tmp_path), 0)
+    run.describe(Config(seed=3), ["eval/return"])
+    run.close()
+    assert len(list(tmp_path.iterdir())) == 1
+    assert read_run(tmp_path).hparams["seed"] == 3
 
 
 class Recorder:
