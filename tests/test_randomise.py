@@ -44,6 +44,22 @@ def test_a_network_that_cannot_be_copied_is_refused():
         untrained(network, seed=0)
 
 
+class Evolvable(nn.Sequential):
+    """A network that calls something else its modules, as those of AgileRL do."""
+
+    def modules(self):
+        return {"first": self[0]}
+
+
+def test_a_network_that_calls_something_else_its_modules_is_drawn_anew():
+    network = Evolvable(nn.Conv2d(4, 2, 8, 8), nn.ReLU(), nn.Flatten(), nn.Linear(200, 4))
+    before = weights_of(network)
+    fresh = weights_of(untrained(network, seed=0))
+    assert all(not torch.equal(fresh[name], before[name]) for name in before)
+    example = torch.zeros(1, 4, 84, 84)
+    assert list(drawn_anew(network, example).values()) == [{"3.weight", "3.bias"}, set(before)]
+
+
 def weights_of(network):
     return {name: value.clone() for name, value in network.state_dict().items()}
 

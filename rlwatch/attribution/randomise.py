@@ -29,7 +29,7 @@ def untrained(network: nn.Module, seed: int) -> nn.Module:
     Raises: TypeError when the network cannot be copied.
     """
     fresh = _copied(network)
-    _draw(list(fresh.modules()), seed)
+    _draw(list(nn.Module.modules(fresh)), seed)
     return fresh
 
 
@@ -58,7 +58,8 @@ def cascade(network: nn.Module, example: Tensor, seed: int, *, stages: int = 5) 
 
 def _from_the_output(network: nn.Module, example: Tensor) -> tuple[list[nn.Module], int]:
     """The layers that hold parameters, the output's first, and how many of them make up the head."""
-    layers = [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
+    modules = nn.Module.modules(network)  # a network may call something else so, as AgileRL's do
+    layers = [module for module in modules if next(module.parameters(recurse=False), None) is not None]
     if not layers:
         raise ValueError(f"expected a network with parameters to draw anew, got none in {type(network).__name__}")
     made: dict[nn.Module, Any] = {}
@@ -110,7 +111,7 @@ def _copied(network: nn.Module) -> nn.Module:
 
 def _derived(network: nn.Module) -> dict[int, Any]:
     """What deepcopy is to put for weights that `weight_norm` and `spectral_norm` compute, and which it would refuse."""
-    held = ((module, name, value) for module in network.modules() for name, value in vars(module).items())
+    held = ((module, name, value) for module in nn.Module.modules(network) for name, value in vars(module).items())
     return {
         id(value): value.detach().clone()
         for module, name, value in held
