@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from rlwatch.monitor import travel
 from rlwatch.monitor.travel import Hold, form, pack, read_file, shared_file, unpack
 
 
@@ -60,6 +61,25 @@ def test_a_function_that_holds_a_replay_memory_is_refused_with_a_remedy():
     network, memory = nn.Linear(2, 2), np.zeros(1 << 29, np.uint8)
     with pytest.raises(ValueError, match=r"512 MB besides its weights: pass the module itself"):
         pack(lambda observations: (network(observations), memory))
+
+
+class Witness:
+    """Notes that it is pickled."""
+
+    def __init__(self):
+        self.reached = False
+
+    def __reduce__(self):
+        self.reached = True
+        return Witness, ()
+
+
+def test_what_is_too_large_is_not_copied_to_its_end(monkeypatch):
+    monkeypatch.setattr(travel, "LARGEST", 1 << 20)
+    witness = Witness()
+    with pytest.raises(ValueError, match=r"at least 1 MB besides its weights"):
+        pack([*(np.zeros(1 << 18, np.uint8) for _ in range(8)), witness])
+    assert not witness.reached
 
 
 def test_weights_that_are_no_plain_numbers_are_refused():
