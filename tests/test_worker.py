@@ -137,6 +137,25 @@ def test_a_worker_that_is_killed_starts_again_once_and_knows_what_was_before(att
     assert watch.finish(9) is None
 
 
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("moment", ["as it sends", "as it receives"])
+def test_an_interrupt_leaves_neither_half_a_message_nor_a_job_that_nobody_does(monkeypatch, attach, moment):
+    watch = attach(network())
+    report_of(watch, 0)
+    if moment == "as it sends":
+        monkeypatch.setattr(watch._place._hold, "load", interrupted)
+    else:
+        pipe = watch._place._pipe
+        monkeypatch.setattr(pipe, "recv", lambda: interrupted(os.read(pipe.fileno(), 9)))
+    with pytest.raises(KeyboardInterrupt):
+        report_of(watch, 1)
+    monkeypatch.undo()
+    assert report_of(watch, 2).step == 2
+
+
 def test_weights_that_are_not_numbers_give_a_warning_and_the_next_checkpoint_works(tmp_path, attach, caplog):
     one = network()
     watch = attach(one)

@@ -88,12 +88,13 @@ class Worker:
         """Hand over a job, with the weights as they are now; the worker must be free."""
         began = time.perf_counter()
         self._job = job
-        try:
-            self._send(job)
-        except OSError:
-            self._died()
-        except (TypeError, ValueError) as error:
-            self._fail(f"{type(error).__name__}: {error}")
+        with self._uninterrupted():
+            try:
+                self._send(job)
+            except OSError:
+                self._died()
+            except (TypeError, ValueError) as error:
+                self._fail(f"{type(error).__name__}: {error}")
         self._submitting = time.perf_counter() - began
 
     def outcomes(self, *, wait: float = 0.0) -> Iterator[Outcome]:
@@ -142,16 +143,26 @@ class Worker:
         self._structure = structure
 
     def _look(self, wait: float) -> None:
-        try:
-            if not self._pipe.poll(wait):
+        with self._uninterrupted():
+            try:
+                if not self._pipe.poll(wait):
+                    return
+                outcome: Outcome = self._pipe.recv()
+            except (EOFError, OSError):
+                self._died()
                 return
-            outcome: Outcome = self._pipe.recv()
-        except (EOFError, OSError):
-            self._died()
-            return
         self._job = None
         self._done.append(outcome)
         self._reports += [outcome.report] if outcome.report else []
+
+    @contextlib.contextmanager
+    def _uninterrupted(self) -> Iterator[None]:
+        """What comes between, such as Ctrl-C, may leave half a message or none: the next look starts a worker anew."""
+        try:
+            yield
+        except BaseException:
+            self._pipe.close()
+            raise
 
     def _died(self) -> None:
         self.close(patience=1.0)
