@@ -25,7 +25,7 @@ from rlwatch.monitor.places import Log, opened
 from rlwatch.monitor.schedule import Schedule, Step, is_sparse, whole_step
 from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
-from rlwatch.unwrap import check_updates, is_first_rank, unwrapped
+from rlwatch.unwrap import check_updates, is_first_rank, stepping, unwrapped
 
 DIGITS = re.compile(r"\d+")
 """What may differ between two faults that are one."""
@@ -128,6 +128,7 @@ class Watch:
         """
         if self._closed:
             raise RuntimeError(CLOSED)
+        optimizer = stepping(optimizer)
         check_updates(optimizer, self._network)
         each = whole("steps_per_update", steps_per_update)
         if each < 1:

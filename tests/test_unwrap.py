@@ -119,6 +119,33 @@ def test_an_optimiser_of_something_else_is_refused():
         check_updates(torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1), Nature())
 
 
+class PassingOn(torch.optim.Optimizer):
+    """An optimiser that is none by birth, as accelerate's is."""
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+
+    @property
+    def param_groups(self):
+        return self.optimizer.param_groups
+
+    def step(self):
+        self.optimizer.step()
+
+
+def test_an_optimiser_that_passes_steps_on_drives_it(tmp_path):
+    network = Nature()
+    wrapped = PassingOn(torch.optim.SGD(network.parameters(), lr=0.0))
+    watch = Watch(network, "breakout", logdir=tmp_path, every=4)
+    watch.attach(wrapped)
+    steps = []
+    watch._submit = lambda step, **_: steps.append(step) or watch._schedule.pay(step, 0.0)
+    for _ in range(5):
+        wrapped.step()
+    watch.close()
+    assert steps == [1, 5]
+
+
 def test_two_optimisers_of_one_network_count_steps_and_not_updates(tmp_path):
     network = Nature()
     first, second = (torch.optim.SGD(part.parameters(), lr=0.0) for part in (network.body[:6], network.body[6:]))
