@@ -7,7 +7,7 @@ import re
 import reprlib
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -288,4 +288,5 @@ class Watch:
         reason = DIGITS.sub("", fault.reason)
         if reason not in self._faults:
             self._faults.add(reason)
-            log.warning("rlwatch: nothing was logged at %s (%s); training goes on", fault.where, fault.reason)
+            with suppress(Exception):  # of a handler of the training's, or of a stderr that it has closed
+                log.warning("rlwatch: nothing was logged at %s (%s); training goes on", fault.where, fault.reason)

@@ -131,6 +131,16 @@ def test_a_fault_that_differs_by_a_number_is_told_once(tmp_path, caplog, probe):
     assert caplog.text.count("the disk took") == 1
 
 
+@pytest.mark.usefixtures("types_unchecked")
+def test_a_handler_that_raises_does_not_end_the_training(tmp_path, monkeypatch, probe):
+    watch = Watch(Nature(), probe, logdir=tmp_path, every=1)
+    told = []
+    monkeypatch.setattr(logging.getLogger("rlwatch"), "handle", lambda record: told.append(record) or 1 / 0)
+    assert watch("no step") is None
+    watch.close()
+    assert len(told) == 1
+
+
 def test_a_training_in_inference_mode_gets_its_checks(tmp_path, caplog, probe):
     with caplog.at_level(logging.WARNING), torch.inference_mode():
         watch = Watch(Nature(), probe, logdir=tmp_path, every=1)
