@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from rlwatch import Watch
+from rlwatch import Probe, Watch
 from rlwatch.unwrap import Read, check_updates, unwrapped
+from tests.fixtures.saved import beginning
 from tests.test_watch import Nature, tags
 
 FRAMES = torch.randint(0, 256, (2, 4, 84, 84), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -83,6 +84,31 @@ def test_a_training_is_watched_with_its_untrained_baseline(tmp_path, name):
     assert watch(0) is not None
     watch.close()
     assert "rlwatch/untrained/greedy/ball" in tags(tmp_path)
+
+
+class AroundCompiled(nn.Module):
+    """A network with layers and settings of its own around a compiled part."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = compiled(nn.Sequential(nn.Conv2d(4, 2, 8, 8), nn.ReLU(), nn.Flatten()))
+        self.head, self.gain = nn.Linear(200, 4), 1.0
+
+    def forward(self, x):
+        return self.head(self.body(x.float() / 255)) * self.gain
+
+
+def test_what_changes_around_a_compiled_part_is_seen(tmp_path):
+    probe = beginning(Probe.load("breakout"), segments=2)
+    network = AroundCompiled()
+    watch = Watch(network, probe, logdir=tmp_path, every=1)
+    watch(0)
+    network.head, network.gain = nn.Linear(200, 4), 3.0
+    report = watch(1)
+    watch.close()
+    with torch.no_grad():
+        expected = unwrapped(network)(torch.from_numpy(probe.observations())).amax(1).mean()
+    assert report.q.greedy == pytest.approx(float(expected))
 
 
 RANK = """

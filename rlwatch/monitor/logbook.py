@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rlwatch.attribution.operations.memory import BLOCKS
 from rlwatch.monitor.clips import ClipMaker
 from rlwatch.monitor.comparison import Past
-from rlwatch.monitor.examination import Examination
+from rlwatch.monitor.examination import Examination, Network
 from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.blobs import Blobs
 from rlwatch.tensorboard.writer import RunWriter
@@ -120,6 +120,10 @@ class Logbook:
         BLOCKS.clear()  # between checkpoints memory is the training's
         seconds = self._clock() - began
         return Outcome(job, report, seconds, self._once, dict(self._costly), tuple(self._faults), page, self._ended)
+
+    def renew(self, network: Network) -> None:
+        """Look at this network from now on."""
+        self._examination.network = network
 
     def remember(self, report: Report) -> None:
         """Go on behind a report that another logbook has made."""
@@ -245,6 +249,10 @@ class Inline:
     def __init__(self, logbook: Logbook) -> None:
         self._logbook = logbook
         self._done: list[Outcome] = []
+
+    def renew(self, network: Network) -> None:
+        """Look at this network from now on."""
+        self._logbook.renew(network)
 
     def submit(self, job: Job) -> None:
         """Make the checkpoint."""

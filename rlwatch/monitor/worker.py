@@ -84,6 +84,10 @@ class Worker:
         """Whether it takes a job now."""
         return not self.busy and self._lives > 0
 
+    def renew(self, network: Network) -> None:
+        """Look at this network from now on."""
+        self._network = network
+
     def submit(self, job: Job) -> None:
         """Hand over a job, with the weights as they are now; the worker must be free."""
         began = time.perf_counter()
