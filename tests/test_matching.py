@@ -160,6 +160,9 @@ def test_a_network_that_cannot_be_asked_is_refused_for_what_it_is(probe):
     for wrong in (None, {}, nn.Linear):
         with pytest.raises(TypeError, match="expected the network that the training calls, got"):
             matched(wrong, probe)
+    for several in ({"agent_0": Nature()}, [Nature()], nn.ModuleDict({"pong": Nature()}), nn.ModuleList([Nature()])):
+        with pytest.raises(TypeError, match=r"got a \w+ of 1: pass one of them"):
+            matched(several, probe)
 
 
 def test_a_size_that_nobody_uses_is_refused_with_what_was_tried(probe):
