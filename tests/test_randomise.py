@@ -1,5 +1,8 @@
 """Fresh weights, and nothing else moved."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -42,6 +45,17 @@ def test_a_network_that_cannot_be_copied_is_refused():
     network.generator = (value for value in ())
     with pytest.raises(TypeError, match="must be copyable"):
         untrained(network, seed=0)
+
+
+def test_a_replay_memory_that_a_network_holds_is_not_copied_with_it():
+    network = nn.Linear(2, 2)
+    network.memory = SimpleNamespace(frames=np.zeros(1 << 25, np.uint8), steps=[[number] for number in range(30_000)])
+    network.small = [1, 2]
+    fresh = untrained(network, seed=0)
+    assert fresh.memory.frames is network.memory.frames
+    assert fresh.memory.steps is network.memory.steps
+    assert fresh.memory is not network.memory
+    assert fresh.small is not network.small
 
 
 class Evolvable(nn.Sequential):

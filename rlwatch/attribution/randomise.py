@@ -1,6 +1,7 @@
 """Networks with fresh weights: the baseline that a trained one is held against, and the way there layer by layer."""
 
 import copy
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from rlwatch.attribution.operations.known import tensors_in
 from rlwatch.attribution.q_values import q_values_of
+from rlwatch.attribution.sandbox.keeping import keep
 from rlwatch.attribution.sandbox.untouched import untouched
 
 COMPUTED_OF = ("_orig", "_v")
@@ -104,9 +106,16 @@ def _first_met(node: Any, wanted: dict[Any, nn.Module]) -> list[Any]:
 def _copied(network: nn.Module) -> nn.Module:
     try:
         with torch.inference_mode(mode=False):
-            return copy.deepcopy(network, _derived(network))
+            return copy.deepcopy(network, _derived(network) | _shared(network))
     except Exception as error:
         raise TypeError(f"the network must be copyable to draw its weights anew, copying raised: {error}") from error
+
+
+def _shared(network: nn.Module) -> dict[int, Any]:
+    """What deepcopy is to leave where it is: arrays and lists too large to be put back, such as a replay memory."""
+    large: list[Any] = []
+    keep(nn.Module.modules(network), large)
+    return {id(one): one for one in large if isinstance(one, (np.ndarray, list, deque))}
 
 
 def _derived(network: nn.Module) -> dict[int, Any]:

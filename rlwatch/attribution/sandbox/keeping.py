@@ -50,13 +50,15 @@ Kept = tuple[Callable[[Any, Any], None], Any, Any]
 """How a value is put back, the value, and what it held."""
 
 
-def keep(roots: Iterable[Any]) -> list[Kept]:
+def keep(roots: Iterable[Any], left_out: list[Any] | None = None) -> list[Kept]:
     """What the modules, plain objects, containers, arrays and generators among `roots` and within them hold now.
 
-    Tensors, which are the business of `Sandbox`, and the objects of other libraries are left out.
+    Tensors, which are the business of `Sandbox`, and the objects of other libraries are left out. `left_out` gets what
+    is too large to be kept.
     """
     waiting, seen, left, room = deque(roots), set[int](), VALUES, ROOM
     found: list[Kept] = []
+    large = [] if left_out is None else left_out
     while waiting:
         value = waiting.popleft()
         keeper = _keeper(type(value))  # type: ignore[arg-type]
@@ -66,6 +68,7 @@ def keep(roots: Iterable[Any]) -> list[Kept]:
         if keeper is _array:
             if value.nbytes > room:
                 _tell(_whose(value, found), f"an array of {value.nbytes / 1e6:,.0f} MB")
+                large.append(value)
                 continue
             room -= value.nbytes
         held, within = keeper(value)
@@ -73,8 +76,10 @@ def keep(roots: Iterable[Any]) -> list[Kept]:
         if len(within) <= left:
             left -= len(within)
             waiting.extend(within)
-        elif any(map(_keeper, set(map(type, within)))):
-            _tell(_whose(value, found), f"{type(value).__name__} of {len(within):,} values")
+        else:
+            large.append(value)
+            if any(map(_keeper, set(map(type, within)))):
+                _tell(_whose(value, found), f"{type(value).__name__} of {len(within):,} values")
     return found
 
 
