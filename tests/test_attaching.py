@@ -74,6 +74,12 @@ def test_of_a_dict_the_q_values_count_wherever_they_stand(tmp_path, probe):
         explain(Returns(lambda q_values: {"policy": q_values, "value": q_values}), frames)
 
 
+def test_quantiles_that_a_dict_calls_q_are_refused_with_the_table_beside_them(probe):
+    network = Returns(lambda q_values: {"logit": q_values, "q": q_values[..., None].expand(-1, -1, 8)})
+    with pytest.raises(ValueError, match=r"got 'q' of shape \(2, 4, 8\), and 'logit' .* network\(frames\)\['logit'\]"):
+        explain(network, torch.from_numpy(probe.observations(2)))
+
+
 def test_the_first_of_several_heads_is_taken_and_told_once(caplog, probe):
     frames = torch.from_numpy(probe.observations(2))
     heads = Returns(lambda q_values: [q_values, q_values + 1, q_values + 2])
