@@ -46,6 +46,16 @@ def test_tensors_within_a_function_are_found():
     assert len(structure) < 10_000
 
 
+def test_tensors_are_loaded_outside_of_the_inference_mode_in_which_the_hold_was_made():
+    tensor = torch.arange(3.0)
+    with torch.inference_mode():
+        hold = Hold(shared_file(64), [form(tensor)])
+    hold.load([tensor])
+    arrived = hold.empty()
+    hold.fetch(arrived)
+    assert torch.equal(arrived[0], tensor)
+
+
 def test_a_transposed_tensor_arrives_in_its_order():
     tensor = torch.arange(6).view(2, 3).t()
     assert torch.equal(sent(tensor), tensor)

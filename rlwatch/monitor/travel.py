@@ -145,9 +145,10 @@ class Hold:
         self.forms = forms
         self._slots: list[Tensor] = []
         start = 0
-        for one in forms:
-            self._slots.append(self._slot(one, start))
-            start += one.size
+        with torch.inference_mode(mode=False):
+            for one in forms:
+                self._slots.append(self._slot(one, start))
+                start += one.size
 
     def load(self, tensors: list[Tensor]) -> None:
         """Put these tensors in."""
