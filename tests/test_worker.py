@@ -234,6 +234,14 @@ print(f"closed in {time.monotonic() - began:.0f} s", flush=True)
 """
 
 
+def test_a_training_that_has_closed_its_standard_streams_is_watched(tmp_path):
+    closing = "import os\n[os.close(stream) for stream in range(3)]\nprint = lambda *_, **__: None\n"
+    (tmp_path / "train.py").write_text(closing + SCRIPT)
+    command = [sys.executable, str(tmp_path / "train.py"), str(tmp_path), "0"]
+    subprocess.run(command, timeout=120, check=False)
+    assert "rlwatch/lift/greedy/ball" in tags(tmp_path)
+
+
 def test_a_network_that_an_unguarded_script_defines_is_watched_and_the_script_runs_once(tmp_path):
     (tmp_path / "train.py").write_text(SCRIPT)
     command = [sys.executable, str(tmp_path / "train.py"), str(tmp_path), "0"]

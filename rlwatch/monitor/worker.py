@@ -5,6 +5,7 @@ up, nothing waits, and the weights are always those of the job's step.
 """
 
 import contextlib
+import fcntl
 import os
 import pickle
 import subprocess
@@ -188,18 +189,23 @@ class Worker:
 
 def _launch(*descriptors: int) -> subprocess.Popen[bytes]:
     """The worker's process. Not by multiprocessing, which would run the training's script in it once more."""
-    told = (*descriptors, os.getpid())
+    own = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 3) for one in descriptors]  # 0 to 2 are the worker's streams
+    told = (*own, os.getpid())
     code = "import sys; sys.path[:] = filter(None, sys.path)"  # the training's own path, without where it stands
     command = [sys.executable, "-c", f"{code}; from rlwatch.monitor.worker import serve; serve{told}"]
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    return subprocess.Popen(  # noqa: S603 - our own code
-        command,
-        pass_fds=descriptors,
-        env=os.environ | {"PYTHONPATH": path},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,  # an interrupt at the keyboard is the training's
-    )
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own code
+            command,
+            pass_fds=own,
+            env=os.environ | {"PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # an interrupt at the keyboard is the training's
+        )
+    finally:
+        for one in own:
+            os.close(one)
 
 
 def serve(post: int, memory: int, pipe: int, training: int) -> None:
