@@ -48,7 +48,8 @@ def _distribution(name: str, found: Tensor, table: str) -> str:
     """What is said where quantiles are called by the name of Q-values."""
     return (
         f"expected Q-values of shape (probe, actions), got {name!r} of shape {tuple(found.shape)} and beside it "
-        f"{table!r}: if that is Q, Read(q_network, lambda network, frames: network(frames)[{table!r}]) of rlwatch.unwrap"
+        f"{table!r}: if that is Q, pass Read(q_network, lambda network, frames: network(frames)[{table!r}]) of "
+        "rlwatch.unwrap"
     )
 
 
