@@ -83,7 +83,7 @@ class Watch:
         check_settings(where, seed, logdir, options, observe)
         purge_step = first_step(purge_step)
         self._schedule = Schedule(budget=budget, total_steps=total_steps, every=every)
-        self._logs, self._trained, self._process = is_first_rank(), q_network, os.getpid()
+        self._logs, self._network, self._process = is_first_rank(), q_network, os.getpid()
         probe = loaded(probe)
         check_game(probe, game)
         self._first_step = purge_step or 0
@@ -129,7 +129,7 @@ class Watch:
         if self._closed:
             raise RuntimeError(CLOSED)
         optimizer = stepping(optimizer)
-        check_updates(optimizer, unwrapped(self._trained))
+        check_updates(optimizer, unwrapped(self._network))
         each = whole("steps_per_update", steps_per_update)
         if each < 1:
             raise ValueError(f"steps_per_update must be at least 1, got {each}: a step of the agent is 1")
@@ -235,7 +235,7 @@ class Watch:
         spent, age = self._schedule.spent, self._schedule.age
         job = Job(step, self._returns, judge=judge, actions=actions, spent=spent, age=age)
         with self._surviving(f"step {step:,}"), untouched_generators():
-            self._place.renew(unwrapped(self._trained))  # what lies around a compiled part may have changed
+            self._place.renew(unwrapped(self._network))  # what lies around a compiled part may have changed
             self._place.submit(job)
 
     def _settle(self) -> Report | None:
