@@ -114,6 +114,10 @@ class Watch:
             self._note(Fault(f"step {number:,}", reason))
         return self._look(number)
 
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        """None, in copies and pickles of what holds a monitor: agents can be copied and saved as without it."""
+        return type(None), ()
+
     def attach(
         self, optimizer: Optimizer, *, steps_per_update: Step = 1, first_step: Step | None = None
     ) -> RemovableHandle:
