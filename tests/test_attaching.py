@@ -76,7 +76,9 @@ def test_of_a_dict_the_q_values_count_wherever_they_stand(tmp_path, probe):
 
 def test_quantiles_that_a_dict_calls_q_are_refused_with_the_table_beside_them(probe):
     network = Returns(lambda q_values: {"logit": q_values, "q": q_values[..., None].expand(-1, -1, 8)})
-    with pytest.raises(ValueError, match=r"got 'q' of shape \(2, 4, 8\) and beside it 'logit'.*network\(frames\)\['logit'\]"):
+    with pytest.raises(
+        ValueError, match=r"got 'q' of shape \(2, 4, 8\) and beside it 'logit'.*network\(frames\)\['logit'\]"
+    ):
         explain(network, torch.from_numpy(probe.observations(2)))
 
 

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from inspect import ismemberdescriptor
 from operator import is_
 from types import CellType, SimpleNamespace
@@ -28,13 +28,14 @@ ROOM = 1 << 24
 HOOKS = vars(nn.Module()).keys() - {"_parameters", "_buffers", "_modules"}
 """What every module has; hooks, which are among it, are the business of `hooks`."""
 
-FOREIGN = sys.stdlib_module_names | {"torch", "numpy", "builtins"}
+FOREIGN = sys.stdlib_module_names | {"torch", "numpy", "builtins", "rlwatch"}
 """Libraries whose objects are no plain ones."""
 PLAIN = (SimpleNamespace, argparse.Namespace)
 """Their objects that are."""
 LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event)
 """Who holds one of these is shared with another thread, and left to it."""
 MISSING = object()
+_TOLD: set[str] = set()
 log = logging.getLogger("rlwatch")
 
 
@@ -89,9 +90,11 @@ def _whose(value: Any, found: Iterable[Kept]) -> str:
     return next((str(name) for held in holders for name, one in held.items() if one is value), "an attribute")
 
 
-@cache
 def _tell(name: str, what: str) -> None:
-    """Say, once, what is left to itself."""
+    """Say, once for a name, what is left to itself."""
+    if name in _TOLD:
+        return
+    _TOLD.add(name)
     log.warning(
         "rlwatch: %s of the network (%s) is too large to be put back after each checkpoint: if the network changes "
         "what is in it as it is asked, keep it outside of the network, or as a tensor (register_buffer)",
