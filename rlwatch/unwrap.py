@@ -49,6 +49,12 @@ def is_first_rank() -> bool:
     return not (distributed.is_available() and distributed.is_initialized() and distributed.get_rank() > 0)
 
 
+def stepping(optimizer: Optimizer) -> Optimizer:
+    """The optimiser that makes the steps, beneath those that only pass them on, as accelerate's does."""
+    inner = getattr(optimizer, "optimizer", None)
+    return stepping(inner) if isinstance(optimizer, Optimizer) and isinstance(inner, Optimizer) else optimizer
+
+
 def check_updates(optimizer: Optimizer, network: Network) -> None:
     """Make sure that the optimiser updates some of the network's parameters, where these are known.
 

@@ -7,7 +7,7 @@ import re
 import reprlib
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -26,7 +26,7 @@ from rlwatch.monitor.places import Destination, opened
 from rlwatch.monitor.schedule import Schedule, Step, is_sparse, whole_step
 from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
-from rlwatch.unwrap import check_updates, is_first_rank, unwrapped
+from rlwatch.unwrap import check_updates, is_first_rank, stepping, unwrapped
 
 DIGITS = re.compile(r"\d+")
 """What may differ between two faults that are one."""
@@ -86,13 +86,13 @@ class Watch:
         check_settings(where, seed, logdir, options, observe)
         purge_step = first_step(purge_step)
         self._schedule = Schedule(budget=budget, total_steps=total_steps, every=every)
-        self._logs, self._network, self._process = is_first_rank(), unwrapped(q_network), os.getpid()
+        self._logs, self._network, self._process = is_first_rank(), q_network, os.getpid()
         probe = loaded(probe)
         check_game(probe, game)
         self._first_step = purge_step or 0
         settings = {"probe": probe, "method": method, "options": options or {}, "observe": observe, "seed": seed}
         with untouched_generators():
-            examination = Examination(self._network, **settings)
+            examination = Examination(unwrapped(q_network), **settings)
         self._full = ACTIONS_LOGGED // examination.action_count
         if self._logs:
             destination = Destination(None if logdir is None else Path(logdir), writer, purge_step)
@@ -117,6 +117,10 @@ class Watch:
             self._note(Fault(f"step {number:,}", reason))
         return self._look(number)
 
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        """None, in copies and pickles of what holds a monitor: agents can be copied and saved as without it."""
+        return type(None), ()
+
     def attach(
         self, optimizer: Optimizer, *, steps_per_update: Step = 1, first_step: Step | None = None
     ) -> RemovableHandle:
@@ -131,7 +135,8 @@ class Watch:
         """
         if self._closed:
             raise RuntimeError(CLOSED)
-        check_updates(optimizer, self._network)
+        optimizer = stepping(optimizer)
+        check_updates(optimizer, unwrapped(self._network))
         each = whole("steps_per_update", steps_per_update)
         if each < 1:
             raise ValueError(f"steps_per_update must be at least 1, got {each}: a step of the agent is 1")
@@ -243,6 +248,7 @@ class Watch:
         spent, age = self._schedule.spent, self._schedule.age
         job = Job(step, self._returns, judge=judge, actions=actions, spent=spent, age=age)
         with self._surviving(f"step {step:,}"), untouched_generators():
+            self._place.renew(unwrapped(self._network))  # what lies around a compiled part may have changed
             self._place.submit(job)
 
     def _settle(self) -> Report | None:
@@ -296,4 +302,5 @@ class Watch:
         reason = DIGITS.sub("", fault.reason)
         if reason not in self._faults:
             self._faults.add(reason)
-            log.warning("rlwatch: nothing was logged at %s (%s); training goes on", fault.where, fault.reason)
+            with suppress(Exception):  # of a handler of the training's, or of a stderr that it has closed
+                log.warning("rlwatch: nothing was logged at %s (%s); training goes on", fault.where, fault.reason)

@@ -74,6 +74,14 @@ def test_of_a_dict_the_q_values_count_wherever_they_stand(tmp_path, probe):
         explain(Returns(lambda q_values: {"policy": q_values, "value": q_values}), frames)
 
 
+def test_quantiles_that_a_dict_calls_q_are_refused_with_the_table_beside_them(probe):
+    network = Returns(lambda q_values: {"logit": q_values, "q": q_values[..., None].expand(-1, -1, 8)})
+    with pytest.raises(
+        ValueError, match=r"got 'q' of shape \(2, 4, 8\) and beside it 'logit'.*network\(frames\)\['logit'\]"
+    ):
+        explain(network, torch.from_numpy(probe.observations(2)))
+
+
 def test_the_first_of_several_heads_is_taken_and_told_once(caplog, probe):
     frames = torch.from_numpy(probe.observations(2))
     heads = Returns(lambda q_values: [q_values, q_values + 1, q_values + 2])
@@ -129,6 +137,16 @@ def test_a_fault_that_differs_by_a_number_is_told_once(tmp_path, caplog, probe):
         watch._note(Fault(f"step {step}", f"the disk took {1000 + step} of 2000 bytes"))
     watch.close()
     assert caplog.text.count("the disk took") == 1
+
+
+@pytest.mark.usefixtures("types_unchecked")
+def test_a_handler_that_raises_does_not_end_the_training(tmp_path, monkeypatch, probe):
+    watch = Watch(Nature(), probe, logdir=tmp_path, every=1)
+    told = []
+    monkeypatch.setattr(logging.getLogger("rlwatch"), "handle", lambda record: told.append(record) or 1 / 0)
+    assert watch("no step") is None
+    watch.close()
+    assert len(told) == 1
 
 
 def test_a_training_in_inference_mode_gets_its_checks(tmp_path, caplog, probe):

@@ -1,8 +1,10 @@
 """What a training loop may call the monitor with, and when: nothing is raised, and whole steps are logged whole."""
 
+import copy
 import logging
 import math
 import os
+import pickle
 import threading
 import time
 
@@ -13,6 +15,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch import Watch
+from rlwatch.monitor.travel import pack
 from tests.fixtures.watched import read
 from tests.test_faults import probe  # noqa: F401 - a fixture
 
@@ -195,3 +198,15 @@ def test_a_monitor_in_a_with_block_is_closed_at_its_end_also_where_the_training_
         raise KeyboardInterrupt
     assert failed.closed
     assert steps_of(tmp_path / "failed") == steps_of(tmp_path) == {tag: [0] for tag in (*SCALARS, *BLOBS)}
+
+
+def test_a_network_that_holds_its_monitor_is_explained_copied_saved_and_sent_without_it(attach, caplog):
+    watch = attach(every=1)
+    network = watch._network
+    network.watch = watch
+    assert watch(0).untrained
+    for copied in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):  # noqa: S301 - our own
+        assert copied.watch is None
+    assert len(pack(network)[1]) == len(network.state_dict())
+    assert network.watch is watch
+    assert not caplog.records

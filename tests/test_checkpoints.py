@@ -1,5 +1,6 @@
 """Saved networks, read offline."""
 
+import logging
 import pickle
 import re
 
@@ -45,6 +46,44 @@ def test_a_network_without_biases_is_read_too(tmp_path):
         if getattr(module, "bias", None) is not None:
             nn.init.zeros_(module.bias)
     assert torch.equal(load(tmp_path / "x.pt").network(FRAMES), network(FRAMES.float() / 255))
+
+
+def test_streams_of_several_numbers_for_each_action_are_refused_until_it_is_told_what_they_are(tmp_path):
+    body = nature()[:6]
+    parts = {"body": body, "advantage": nn.Linear(3136, 4 * 21), "value": nn.Linear(3136, 21)}
+    torch.save(nn.ModuleDict(parts).state_dict(), tmp_path / "rainbow.pt")
+    with pytest.raises(ValueError, match=r"84 outputs, and the file does not say what of: .*head='atoms'"):
+        load(tmp_path / "rainbow.pt", actions=4)
+    features = body(FRAMES.float() / 255).flatten(1)
+    advantage, value = parts["advantage"](features).view(-1, 4, 21), parts["value"](features).view(-1, 1, 21)
+    table = value + advantage - advantage.mean(1, keepdim=True)
+    expected = {"quantiles": table.mean(2), "atoms": (table.softmax(2) * torch.linspace(-10, 10, 21)).sum(2)}
+    for head, q_values in expected.items():
+        network = load(tmp_path / "rainbow.pt", actions=4, head=head).network
+        torch.testing.assert_close(network(FRAMES), q_values, rtol=1e-5, atol=1e-5)
+
+
+def test_a_scale_without_a_bias_is_refused_since_it_need_be_no_layer_normalisation(tmp_path):
+    network = nature()
+    network.insert(8, nn.RMSNorm(512))
+    torch.save(network.state_dict(), tmp_path / "x.pt")
+    with pytest.raises(ValueError, match="it holds '8', which may be an RMSNorm or a PReLU for want of a bias"):
+        load(tmp_path / "x.pt")
+
+
+def test_of_bare_weights_it_is_told_once_a_folder_what_is_taken_for_granted(tmp_path, caplog):
+    weights = nature().state_dict()
+    named = {"a.pt": weights, "b.pt": {"model_state_dict": weights, "epoch": 3}, "c.cleanrl_model": weights}
+    for name, content in {**named, "d.pt": {"model": weights, "game": "pong"}}.items():
+        torch.save(content, tmp_path / name)
+    with caplog.at_level(logging.WARNING, logger="rlwatch"):
+        for name in ("c.cleanrl_model", "d.pt"):
+            load(tmp_path / name)
+        load(tmp_path / "a.pt", divisor=255.0)
+        assert not caplog.records
+        networks = [load(tmp_path / name).network for name in ("a.pt", "b.pt")]
+    assert torch.equal(networks[0](FRAMES), networks[1](FRAMES))
+    assert caplog.text.count("divides pixels by 255 and has a ReLU behind every layer but the last; --divisor") == 1
 
 
 CLEANRL = {

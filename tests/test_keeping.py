@@ -144,6 +144,7 @@ def test_arrays_are_kept_up_to_a_bound_and_values_too(monkeypatch):
 def test_what_is_too_large_to_be_put_back_is_told_once_by_its_name(monkeypatch, caplog):
     monkeypatch.setattr(keeping, "ROOM", 100)
     monkeypatch.setattr(keeping, "VALUES", 200)
+    monkeypatch.setattr(keeping, "_TOLD", set())
     network = nn.Linear(2, 2)
     network.table, network.replay, network.numbers = np.zeros(1_000_000), [[0]] * 300, [0] * 300
     for _ in range(2):
@@ -154,6 +155,9 @@ def test_what_is_too_large_to_be_put_back_is_told_once_by_its_name(monkeypatch, 
         "rlwatch: replay of the network (list of 300 values)",
     ]
     assert all("keep it outside of the network, or as a tensor" in text for text in told)
+    network.deep = [[tuple([0] for _ in range(300 + number))] for number in range(9)]
+    keep([network])
+    assert len(caplog.records) == 3  # of what has no name of its own the first is told
 
 
 def test_the_gradients_of_weights_that_a_network_looks_at_carry_no_mark():

@@ -194,6 +194,30 @@ def test_sums_in_place_have_the_map_of_sums(method):
     close(explain(in_place, observations(), method).relevance, explain(copying, observations(), method).relevance)
 
 
+class ScaledGradient(torch.autograd.Function):
+    """What goes in, with its gradient halved, as dueling trainings have it at the head's entrance."""
+
+    @staticmethod
+    def forward(ctx, values):  # noqa: ARG004
+        return values
+
+    @staticmethod
+    def backward(ctx, gradient):  # noqa: ARG004
+        return gradient / 2
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_a_function_that_scales_gradients_only_does_not_bend_the_map(method):
+    network = build(Nature)
+    features, head = part(network, 0, 6), part(network, 6, 8)
+
+    def scaled(frames):
+        hidden = ScaledGradient.apply(features(frames))
+        return ScaledGradient.apply(head(ScaledGradient.apply(hidden)))
+
+    close(explain(scaled, observations(), method).relevance, explain(network, observations(), method).relevance)
+
+
 def test_a_layer_that_reads_the_observations_through_the_same_pixels_twice_adds_up():
     network = build(Nature, bias=False)
     for method in ("epsilon_gamma_box", "epsilon_plus_flat", "epsilon"):

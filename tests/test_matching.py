@@ -103,6 +103,55 @@ def test_channels_that_may_be_colours_are_refused_unless_said_to_be_grey(probe, 
     assert matched(Takes(depth, (84, 84)), told)[0] is told
 
 
+OTHER_PICTURES = {
+    "transposed": (lambda frames: frames.transpose(2, 3), r"changes at pixel 26.5, 47.5 \(y, x\) .* at 47.5, 26.5"),
+    "mirrored": (lambda frames: frames.flip(3), "changes at pixel 26.5, 47.5"),
+    "shifted": (lambda frames: frames.roll(3, 3), r"changes at pixel 26.5, 47.5 .* at 26.5, 50.5"),
+    "newest first": (lambda frames: frames.flip(1), "number 1 changes, number 4 of what"),
+}
+
+
+@pytest.mark.parametrize("other", OTHER_PICTURES)
+def test_pictures_in_another_place_or_order_than_the_probes_are_refused(tmp_path, probe, other):
+    observe, said = OTHER_PICTURES[other]
+    with pytest.raises(ValueError, match=said):
+        Watch(Nature(), probe, logdir=tmp_path, observe=observe)
+
+
+class Augmenting(Nature):
+    """A network that shifts its pictures while it trains, each by its own few pixels."""
+
+    def forward(self, x):
+        if self.training:
+            shifts = torch.randint(-4, 5, (len(x),)).tolist()
+            x = torch.stack([one.roll(shift, 2) for one, shift in zip(x, shifts, strict=True)])
+        return super().forward(x)
+
+
+def test_a_network_that_augments_its_pictures_is_explained_only_while_it_does_not(tmp_path, caplog, probe):
+    with pytest.raises(ValueError, match=r"augments its pictures while it trains, pass Read\("):
+        Watch(Augmenting(), probe, logdir=tmp_path)
+    network = Augmenting().eval()
+    watch = Watch(network, probe, logdir=tmp_path, every=1)
+    assert watch(0) is not None
+    assert watch(network.train() and 1) is None
+    watch.close()
+    assert "augments its pictures while it trains" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [lambda x: x[:, 1:] - x[:, :-1], lambda x: (x - x.mean((2, 3), keepdim=True)) / 50, lambda x: x / 127.5 - 1],
+)
+def test_pictures_that_are_scaled_or_compared_within_the_stack_are_in_their_place(tmp_path, probe, prepare):
+    class Preparing(Nature):
+        def forward(self, x):
+            prepared = prepare(x.float())
+            return self.body(torch.cat([x[:, : 4 - prepared.shape[1]], prepared], 1))
+
+    Watch(Preparing(), probe, logdir=tmp_path, method="epsilon_plus").close()
+
+
 @pytest.mark.usefixtures("types_unchecked")
 def test_a_network_that_cannot_be_asked_is_refused_for_what_it_is(probe):
     lazy = nn.Sequential(nn.LazyConv2d(8, 8, 4), nn.Flatten(), nn.LazyLinear(4))
@@ -111,6 +160,9 @@ def test_a_network_that_cannot_be_asked_is_refused_for_what_it_is(probe):
     for wrong in (None, {}, nn.Linear):
         with pytest.raises(TypeError, match="expected the network that the training calls, got"):
             matched(wrong, probe)
+    for several in ({"agent_0": Nature()}, [Nature()], nn.ModuleDict({"pong": Nature()}), nn.ModuleList([Nature()])):
+        with pytest.raises(TypeError, match=r"got a \w+ of 1: pass one of them"):
+            matched(several, probe)
 
 
 def test_a_size_that_nobody_uses_is_refused_with_what_was_tried(probe):

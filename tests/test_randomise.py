@@ -1,5 +1,8 @@
 """Fresh weights, and nothing else moved."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -42,6 +45,33 @@ def test_a_network_that_cannot_be_copied_is_refused():
     network.generator = (value for value in ())
     with pytest.raises(TypeError, match="must be copyable"):
         untrained(network, seed=0)
+
+
+def test_a_replay_memory_that_a_network_holds_is_not_copied_with_it():
+    network = nn.Linear(2, 2)
+    network.memory = SimpleNamespace(frames=np.zeros(1 << 25, np.uint8), steps=[[number] for number in range(30_000)])
+    network.small = [1, 2]
+    fresh = untrained(network, seed=0)
+    assert fresh.memory.frames is network.memory.frames
+    assert fresh.memory.steps is network.memory.steps
+    assert fresh.memory is not network.memory
+    assert fresh.small is not network.small
+
+
+class Evolvable(nn.Sequential):
+    """A network that calls something else its modules, as those of AgileRL do."""
+
+    def modules(self):
+        return {"first": self[0]}
+
+
+def test_a_network_that_calls_something_else_its_modules_is_drawn_anew():
+    network = Evolvable(nn.Conv2d(4, 2, 8, 8), nn.ReLU(), nn.Flatten(), nn.Linear(200, 4))
+    before = weights_of(network)
+    fresh = weights_of(untrained(network, seed=0))
+    assert all(not torch.equal(fresh[name], before[name]) for name in before)
+    example = torch.zeros(1, 4, 84, 84)
+    assert list(drawn_anew(network, example).values()) == [{"3.weight", "3.bias"}, set(before)]
 
 
 def weights_of(network):

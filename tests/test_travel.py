@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from rlwatch.monitor import travel
 from rlwatch.monitor.travel import Hold, form, pack, read_file, shared_file, unpack
 
 
@@ -45,6 +46,16 @@ def test_tensors_within_a_function_are_found():
     assert len(structure) < 10_000
 
 
+def test_tensors_are_loaded_outside_of_the_inference_mode_in_which_the_hold_was_made():
+    tensor = torch.arange(3.0)
+    with torch.inference_mode():
+        hold = Hold(shared_file(64), [form(tensor)])
+    hold.load([tensor])
+    arrived = hold.empty()
+    hold.fetch(arrived)
+    assert torch.equal(arrived[0], tensor)
+
+
 def test_a_transposed_tensor_arrives_in_its_order():
     tensor = torch.arange(6).view(2, 3).t()
     assert torch.equal(sent(tensor), tensor)
@@ -60,6 +71,25 @@ def test_a_function_that_holds_a_replay_memory_is_refused_with_a_remedy():
     network, memory = nn.Linear(2, 2), np.zeros(1 << 29, np.uint8)
     with pytest.raises(ValueError, match=r"512 MB besides its weights: pass the module itself"):
         pack(lambda observations: (network(observations), memory))
+
+
+class Witness:
+    """Notes that it is pickled."""
+
+    def __init__(self):
+        self.reached = False
+
+    def __reduce__(self):
+        self.reached = True
+        return Witness, ()
+
+
+def test_what_is_too_large_is_not_copied_to_its_end(monkeypatch):
+    monkeypatch.setattr(travel, "LARGEST", 1 << 20)
+    witness = Witness()
+    with pytest.raises(ValueError, match=r"at least 1 MB besides its weights"):
+        pack([*(np.zeros(1 << 18, np.uint8) for _ in range(8)), witness])
+    assert not witness.reached
 
 
 def test_weights_that_are_no_plain_numbers_are_refused():

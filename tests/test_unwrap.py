@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from rlwatch import Watch
+from rlwatch import Probe, Watch
 from rlwatch.unwrap import Read, check_updates, unwrapped
+from tests.fixtures.saved import beginning
 from tests.fixtures.watched import Nature, tags
 
 FRAMES = torch.randint(0, 256, (2, 4, 84, 84), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -85,6 +86,31 @@ def test_a_training_is_watched_with_its_untrained_baseline(tmp_path, name):
     assert "rlwatch/untrained/greedy/ball" in tags(tmp_path)
 
 
+class AroundCompiled(nn.Module):
+    """A network with layers and settings of its own around a compiled part."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = compiled(nn.Sequential(nn.Conv2d(4, 2, 8, 8), nn.ReLU(), nn.Flatten()))
+        self.head, self.gain = nn.Linear(200, 4), 1.0
+
+    def forward(self, x):
+        return self.head(self.body(x.float() / 255)) * self.gain
+
+
+def test_what_changes_around_a_compiled_part_is_seen(tmp_path):
+    probe = beginning(Probe.load("breakout"), segments=2)
+    network = AroundCompiled()
+    watch = Watch(network, probe, logdir=tmp_path, every=1)
+    watch(0)
+    network.head, network.gain = nn.Linear(200, 4), 3.0
+    report = watch(1)
+    watch.close()
+    with torch.no_grad():
+        expected = unwrapped(network)(torch.from_numpy(probe.observations())).amax(1).mean()
+    assert report.q.greedy == pytest.approx(float(expected))
+
+
 RANK = """
 import sys, torch
 from torch import distributed
@@ -117,6 +143,33 @@ def test_of_a_distributed_training_only_rank_0_logs(tmp_path):
 def test_an_optimiser_of_something_else_is_refused():
     with pytest.raises(ValueError, match="attach the one that trains the network"):
         check_updates(torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1), Nature())
+
+
+class PassingOn(torch.optim.Optimizer):
+    """An optimiser that is none by birth, as accelerate's is."""
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+
+    @property
+    def param_groups(self):
+        return self.optimizer.param_groups
+
+    def step(self):
+        self.optimizer.step()
+
+
+def test_an_optimiser_that_passes_steps_on_drives_it(tmp_path):
+    network = Nature()
+    wrapped = PassingOn(torch.optim.SGD(network.parameters(), lr=0.0))
+    watch = Watch(network, "breakout", logdir=tmp_path, every=4)
+    watch.attach(wrapped)
+    steps = []
+    watch._submit = lambda step, **_: steps.append(step) or watch._schedule.pay(step, 0.0)
+    for _ in range(5):
+        wrapped.step()
+    watch.close()
+    assert steps == [1, 5]
 
 
 def test_two_optimisers_of_one_network_count_steps_and_not_updates(tmp_path):

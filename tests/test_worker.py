@@ -137,6 +137,25 @@ def test_a_worker_that_is_killed_starts_again_once_and_knows_what_was_before(att
     assert watch.finish(9) is None
 
 
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("moment", ["as it sends", "as it receives"])
+def test_an_interrupt_leaves_neither_half_a_message_nor_a_job_that_nobody_does(monkeypatch, attach, moment):
+    watch = attach(network())
+    report_of(watch, 0)
+    if moment == "as it sends":
+        monkeypatch.setattr(watch._place._hold, "load", interrupted)
+    else:
+        pipe = watch._place._pipe
+        monkeypatch.setattr(pipe, "recv", lambda: interrupted(os.read(pipe.fileno(), 9)))
+    with pytest.raises(KeyboardInterrupt):
+        report_of(watch, 1)
+    monkeypatch.undo()
+    assert report_of(watch, 2).step == 2
+
+
 def test_weights_that_are_not_numbers_give_a_warning_and_the_next_checkpoint_works(tmp_path, attach, caplog):
     one = network()
     watch = attach(one)
@@ -213,6 +232,14 @@ began = time.monotonic()
 watch.close()
 print(f"closed in {time.monotonic() - began:.0f} s", flush=True)
 """
+
+
+def test_a_training_that_has_closed_its_standard_streams_is_watched(tmp_path):
+    closing = "import os\n[os.close(stream) for stream in range(3)]\nprint = lambda *_, **__: None\n"
+    (tmp_path / "train.py").write_text(closing + SCRIPT)
+    command = [sys.executable, str(tmp_path / "train.py"), str(tmp_path), "0"]
+    subprocess.run(command, timeout=120, check=False)
+    assert "rlwatch/lift/greedy/ball" in tags(tmp_path)
 
 
 def test_a_network_that_an_unguarded_script_defines_is_watched_and_the_script_runs_once(tmp_path):

@@ -28,6 +28,11 @@ def check_network(network: object) -> None:
     """Raises: TypeError: it is nothing that can be called, or it is without numbers."""
     if isinstance(network, type):
         raise TypeError(f"expected the network that the training calls, got the class {network.__name__}: pass one")
+    if isinstance(network, (Mapping, list, tuple, nn.ModuleDict, nn.ModuleList)):
+        held = network.values() if isinstance(network, (Mapping, nn.ModuleDict)) else network
+        if any(isinstance(one, nn.Module) for one in held):
+            got = f"a {type(network).__name__} of {len(network)}"
+            raise TypeError(f"expected the network that the training calls, got {got}: pass one of them")
     weights = network.parameters() if isinstance(network, nn.Module) else iter(())
     if any(weight.is_meta for weight in weights):
         raise TypeError("expected a network that holds numbers, got one on the device 'meta': load its weights first")

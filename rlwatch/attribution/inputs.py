@@ -3,6 +3,7 @@
 import logging
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -12,6 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from rlwatch.attribution.lrp.interception import Interception
+from rlwatch.attribution.lrp.pixels import PixelsReached
 from rlwatch.attribution.passes import pictures
 
 log = logging.getLogger("rlwatch")
@@ -57,7 +59,7 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
     refusals = []
     for view in (replace(view, numbers=_type_of(network)) for view in VIEWS):
         try:
-            seen = _first_input(network, view(observations))
+            seen = first_input(network, view(observations))
         except Exception as error:  # noqa: BLE001 - whatever a foreign network raises is the reason
             said = next(iter(str(error).splitlines()), "")
             refusals.append(f"{view.name}: {type(error).__name__}: {textwrap.shorten(said, SAID, placeholder=' …')}")
@@ -89,10 +91,10 @@ def _type_of(network: object) -> torch.dtype:
     return next((weight.dtype for weight in weights if weight.is_floating_point()), torch.float32)
 
 
-def _first_input(network: Callable[[Tensor], Any], observations: Tensor) -> Tensor | None:
-    """What the first convolution is given, in a pass that leaves no trace on the network."""
-    interception = Interception(observations, None)
-    with torch.inference_mode(mode=False), torch.no_grad():
+def first_input(network: Callable[[Tensor], Any], observations: Tensor, *, stop: bool = False) -> Tensor | None:
+    """What the first layer is given, in a pass that leaves no trace on the network; `stop`: and goes no further."""
+    interception = Interception(observations, None, stop=stop)
+    with torch.inference_mode(mode=False), torch.no_grad(), suppress(PixelsReached):
         interception.ask(network)
     pixels = interception.pixels.explained
     if pixels is None:

@@ -162,6 +162,7 @@ def _q_values(outputs: Any, interception: Interception, probes: int) -> tuple[Te
     if not q_values.isfinite().all():
         bad = int(len(q_values) - q_values.isfinite().all(1).sum())
         raise ValueError(f"the Q-values of {bad} of {probes} observations are not finite: the weights have diverged")
+    q_values = interception.marks.given(q_values)
     interception.finish(q_values)
     return q_values, interception.pixels.explained
 

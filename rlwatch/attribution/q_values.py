@@ -26,10 +26,12 @@ def q_values_of(outputs: Any) -> Tensor | None:
     fields = outputs._asdict() if hasattr(outputs, "_asdict") else outputs
     if isinstance(fields, Mapping):
         named = {name.lower(): value for name, value in fields.items() if isinstance(name, str)}
+        tables = [name for name, value in fields.items() if isinstance(value, Tensor) and value.ndim == TABLE]
         for name in NAMES:
             if isinstance(found := named.get(name), Tensor):
+                if tables and found.ndim != TABLE:
+                    raise ValueError(_distribution(name, found, tables[0]))
                 return found
-        tables = [name for name, value in fields.items() if isinstance(value, Tensor) and value.ndim == TABLE]
         if fields is outputs and len(tables) > 1:
             raise ValueError(
                 f"the network returns {', '.join(map(repr, tables))}, none of which is called 'q_values' or 'q': pass "
@@ -40,6 +42,15 @@ def q_values_of(outputs: Any) -> Tensor | None:
     if len(alike) > 1:
         _tell(len(alike))
     return next(iter(found), None)
+
+
+def _distribution(name: str, found: Tensor, table: str) -> str:
+    """What is said where quantiles are called by the name of Q-values."""
+    return (
+        f"expected Q-values of shape (probe, actions), got {name!r} of shape {tuple(found.shape)} and beside it "
+        f"{table!r}: if that is Q, pass Read(q_network, lambda network, frames: network(frames)[{table!r}]) of "
+        "rlwatch.unwrap"
+    )
 
 
 @cache

@@ -1,6 +1,7 @@
 """Networks with fresh weights: the baseline that a trained one is held against, and the way there layer by layer."""
 
 import copy
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from rlwatch.attribution.operations.known import tensors_in
 from rlwatch.attribution.q_values import q_values_of
+from rlwatch.attribution.sandbox.keeping import keep
 from rlwatch.attribution.sandbox.untouched import untouched
 
 COMPUTED_OF = ("_orig", "_v")
@@ -29,7 +31,7 @@ def untrained(network: nn.Module, seed: int) -> nn.Module:
     Raises: TypeError when the network cannot be copied.
     """
     fresh = _copied(network)
-    _draw(list(fresh.modules()), seed)
+    _draw(list(nn.Module.modules(fresh)), seed)
     return fresh
 
 
@@ -58,7 +60,8 @@ def cascade(network: nn.Module, example: Tensor, seed: int, *, stages: int = 5) 
 
 def _from_the_output(network: nn.Module, example: Tensor) -> tuple[list[nn.Module], int]:
     """The layers that hold parameters, the output's first, and how many of them make up the head."""
-    layers = [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
+    modules = nn.Module.modules(network)  # a network may call something else so, as AgileRL's do
+    layers = [module for module in modules if next(module.parameters(recurse=False), None) is not None]
     if not layers:
         raise ValueError(f"expected a network with parameters to draw anew, got none in {type(network).__name__}")
     made: dict[nn.Module, Any] = {}
@@ -103,14 +106,21 @@ def _first_met(node: Any, wanted: dict[Any, nn.Module]) -> list[Any]:
 def _copied(network: nn.Module) -> nn.Module:
     try:
         with torch.inference_mode(mode=False):
-            return copy.deepcopy(network, _derived(network))
+            return copy.deepcopy(network, _derived(network) | _shared(network))
     except Exception as error:
         raise TypeError(f"the network must be copyable to draw its weights anew, copying raised: {error}") from error
 
 
+def _shared(network: nn.Module) -> dict[int, Any]:
+    """What deepcopy is to leave where it is: arrays and lists too large to be put back, such as a replay memory."""
+    large: list[Any] = []
+    keep(nn.Module.modules(network), large)
+    return {id(one): one for one in large if isinstance(one, (np.ndarray, list, deque))}
+
+
 def _derived(network: nn.Module) -> dict[int, Any]:
     """What deepcopy is to put for weights that `weight_norm` and `spectral_norm` compute, and which it would refuse."""
-    held = ((module, name, value) for module in network.modules() for name, value in vars(module).items())
+    held = ((module, name, value) for module in nn.Module.modules(network) for name, value in vars(module).items())
     return {
         id(value): value.detach().clone()
         for module, name, value in held

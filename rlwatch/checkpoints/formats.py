@@ -27,6 +27,8 @@ OF_NOISY_LAYERS = (
 SUPPORT = re.compile(r"(^|\.)(atoms|support|z_values)$")
 NO_PART = re.compile(r"(^|\.)(log_std_clip_param_const|tau_hat)$")
 """Numbers that a checkpoint holds beside the network's."""
+WRAPPED = ("model", "state_dict", "model_state_dict", "q_network")
+"""What a state dict is called among what else a file holds; the third by PyTorch's own tutorial."""
 QUANTILE_HEAD = "quantile_head"
 """What the layers are called that come behind the embedding of fractions."""
 
@@ -39,7 +41,8 @@ class Saved:
     last layer gives for each action, "" one value, "atoms" logits of the values in `support`, "quantiles"; None where
     the file leaves it open. `quantiles_first`: the action is the last axis. `channels_last`: of the order in which the
     last convolution's outputs are flattened. `embedding` of fractions, and their `proposal`: the layers that IQN and
-    FQF have besides. `step` is -1, `game` empty and `returns` NaN where the file does not say.
+    FQF have besides. `bare`: nothing but names of layers says how the weights are used. `step` is -1, `game` empty and
+    `returns` NaN where the file does not say.
     """
 
     parts: tuple[Weights, ...]
@@ -53,6 +56,7 @@ class Saved:
     channels_last: bool = False
     embedding: Weights = field(default_factory=dict)
     proposal: Weights = field(default_factory=dict)
+    bare: bool = False
     step: int = -1
     game: str = ""
     returns: float = float("nan")
@@ -221,11 +225,13 @@ FORMS: tuple[Callable[[Content], Saved | None], ...] = (
 def _state_dict(content: Content) -> Saved:
     """A plain state dict, such as CleanRL's and that of `agents/dqn.py`, with what else stands beside it."""
     weights = next(
-        (content[key] for key in ("model", "state_dict", "q_network") if isinstance(content.get(key), Mapping)), content
+        (content[key] for key in WRAPPED if isinstance(content.get(key), Mapping)),
+        content,
     )
     described = {key: value for key, value in content.items() if isinstance(value, (int, float, str))}
     return Saved(
         (_tensors(weights),),
+        bare="game" not in described,
         step=_step(described.get("step", -1)),
         game=str(described.get("game", "")),
         returns=float(described.get("returns", "nan")),

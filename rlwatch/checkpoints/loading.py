@@ -3,6 +3,7 @@
 import logging
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rlwatch.checkpoints.network import build, outputs_of
 
 ATOMS = (-10.0, 10.0)
 """Between what C51's atoms lie unless told otherwise. Source: Bellemare et al. 2017, arXiv 1707.06887, section 5."""
+CLEANRL = ".cleanrl_model"
 log = logging.getLogger("rlwatch")
 
 
@@ -61,13 +63,27 @@ def load(
     content = files.read(path)
     told = {"divisor": divisor, "actions": actions, "activation": activation, "head": head}
     try:
-        saved = _settled(recognised(content), {name: value for name, value in told.items() if value is not None}, path)
+        found = recognised(content)
+        if found.bare and path.suffix != CLEANRL and divisor is None and activation is None:
+            _tell_of_form(path.parent)
+        saved = _settled(found, {name: value for name, value in told.items() if value is not None}, path)
         network = build(saved)
         _check_finite(network)
     except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
         raise ValueError(f"{path}: {error}") from error
     step = saved.step if saved.step >= 0 else steps.step_of(path)
     return Checkpoint(path, network, step, saved.game, saved.returns)
+
+
+@cache
+def _tell_of_form(folder: Path) -> None:
+    """Say, once a folder, what a file does not say and is taken for granted."""
+    log.warning(
+        "rlwatch: the weights in %s do not say how they are used: taken for a Nature DQN's, which divides pixels by "
+        "255 and has a ReLU behind every layer but the last; --divisor and --activation tell otherwise, and other "
+        "networks are explained in Python, rlwatch.explain(network, observations)",
+        folder,
+    )
 
 
 def _settled(found: Saved, told: dict[str, Any], path: Path) -> Saved:
@@ -93,9 +109,9 @@ def _numbers(saved: Saved, outputs: int, of_value: int) -> int:
     """How many outputs there are for each action."""
     if saved.support is not None:
         return len(saved.support)
-    if of_value > 1:
+    if of_value > 1 and saved.head is not None:
         return of_value
-    if saved.head == "" or (saved.head is None and outputs <= FULL_ACTION_SET):
+    if saved.head == "" or (saved.head is None and outputs <= FULL_ACTION_SET and of_value <= 1):
         return 1
     if saved.actions is None or saved.head is None:
         raise ValueError(

@@ -21,6 +21,8 @@ STRIDES = {
     (4, 4, 11): (2, 2, 1),
 }
 """Kernel sizes of Mnih 2015, Mnih 2013 and RLlib for pictures of 84, 64 and 42 pixels a side to their strides."""
+NORMS = {1, 3}
+"""Axes of a norm's weights."""
 WIDEST = 2**14
 """Outputs of a layer at most."""
 ADVANTAGE = re.compile(r"(^|\.)(a_stream|advantages?|advantage_head|adv|af|A|Q)(\.|$)")
@@ -103,6 +105,9 @@ class _Parts:
         rest = weights.keys() - {f"{name}.{part}" for name in names for part in ("weight", "bias")}
         if rest:
             raise ValueError(f"it holds {min(rest)!r}, expected only layers, those of a Nature DQN: {REMEDY}")
+        scales = [name for name in names if weights[f"{name}.weight"].ndim in NORMS and f"{name}.bias" not in weights]
+        if scales:
+            raise ValueError(f"it holds {scales[0]!r}, which may be an RMSNorm or a PReLU for want of a bias: {REMEDY}")
         value = [name for name in names if VALUE.search(name)]
         behind = [name for name in names if name.startswith(f"{QUANTILE_HEAD}.")]
         head = [name for name in names if ADVANTAGE.search(name)] if value else behind or names[-1:]
@@ -174,7 +179,7 @@ def _modules(saved: Saved, parts: _Parts, weights: Weights, name: str, sides: li
     """A layer, what pads its inputs before it, and its activation unless a norm stands between."""
     weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
     place = parts.trunk.index(name) if name in parts.trunk else len(parts.trunk)
-    normed = place + 1 < len(parts.trunk) and len(parts.shape(parts.trunk[place + 1])) in {1, 3}
+    normed = place + 1 < len(parts.trunk) and len(parts.shape(parts.trunk[place + 1])) in NORMS
     after = [] if normed else [ACTIVATIONS[saved.activation]()]
     if weight.ndim == 4:  # noqa: PLR2004 - out, in, y, x
         number = parts.of_axes(4).index(name)

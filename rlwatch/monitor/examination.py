@@ -23,7 +23,7 @@ from rlwatch.measures.relevance import Pixels, TargetRelevance, object_relevance
 from rlwatch.monitor.asking import TARGETS, Network, device_of, numbers
 from rlwatch.monitor.baseline import Baseline, merged
 from rlwatch.monitor.comparison import Comparison, Look, Maps, timed
-from rlwatch.monitor.matching import matched
+from rlwatch.monitor.matching import check_places, matched
 from rlwatch.monitor.trust import Sample, sample, trust, validity
 from rlwatch.report import Report
 
@@ -87,7 +87,7 @@ class Examination:
             raise TypeError(f"observe= must return the tensor that the network takes, got {got}: return it")
         self._observations = observed
         explained = self._first_explained()
-        self._check(explained)
+        self._check(explained, self.network)
         self.action_count = explained["greedy"].q_values.shape[1]
         self.comparison = Comparison(self.probe.game, self.probe.digest)
 
@@ -214,7 +214,7 @@ class Examination:
         with timed(cost, "explain"):
             explained = _joined(parts) if parts else self._explain(network or self.network, self._observations)
         BLOCKS.clear()  # what it keeps for the next map would add to what measuring takes
-        self._check(explained)
+        self._check(explained, network or self.network)
         return explained, cost["explain"] + sum(seconds for _, seconds in parts)
 
     @cached_property
@@ -244,8 +244,10 @@ class Examination:
             told = ", ".join(f"{name}={value!r:.40}" for name, value in self.options.items())
             raise TypeError(f"{self.method} must be able to use {told}, it cannot: {error}") from error
 
-    def _check(self, explained: dict[str, Explanation]) -> None:
+    def _check(self, explained: dict[str, Explanation], network: Network) -> None:
         self._check_pictures(explained["greedy"].relevance.shape[1:])
+        assert self.observe is not None  # noqa: S101 - __post_init__ has set it
+        check_places(network, self.probe, self.observe)
         actions = explained["greedy"].q_values.shape[1]
         if actions not in {len(self.probe.actions), FULL_ACTION_SET}:
             raise ValueError(

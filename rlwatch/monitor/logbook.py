@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from rlwatch.attribution.operations.memory import BLOCKS
+from rlwatch.monitor.asking import Network
 from rlwatch.monitor.clips import ClipMaker
 from rlwatch.monitor.comparison import Past, timed
 from rlwatch.monitor.examination import Examination
@@ -119,6 +120,10 @@ class Logbook:
         BLOCKS.clear()  # between checkpoints memory is the training's
         seconds = self._clock() - began
         return Outcome(job, report, seconds, self._once, dict(self._costly), tuple(self._faults), page, self._ended)
+
+    def renew(self, network: Network) -> None:
+        """Look at this network from now on."""
+        self._examination.network = network
 
     def remember(self, report: Report) -> None:
         """Go on behind a report that another logbook has made."""
@@ -236,6 +241,10 @@ class Inline:
     def __init__(self, logbook: Logbook) -> None:
         self._logbook = logbook
         self._done: list[Outcome] = []
+
+    def renew(self, network: Network) -> None:
+        """Look at this network from now on."""
+        self._logbook.renew(network)
 
     def submit(self, job: Job) -> None:
         """Make the checkpoint."""

@@ -22,6 +22,24 @@ LARGEST = 1 << 28
 ALIGNED = 64
 
 
+class _Structure(io.BytesIO):
+    """What a pickle writes into, up to `LARGEST` bytes: a replay memory is not copied first to be found too large."""
+
+    def write(self, data: Any) -> int:
+        """Raises: _TooLargeError: it is more than may travel."""
+        size = self.tell() + memoryview(data).nbytes
+        if size > LARGEST:
+            raise _TooLargeError(
+                f"the network must be sent to another process, but holds at least {size >> 20} MB besides its weights: "
+                "pass the module itself instead of a function that holds more, or use where='inline'"
+            )
+        return super().write(data)
+
+
+class _TooLargeError(ValueError):
+    pass
+
+
 class _Packer(cloudpickle.Pickler):  # type: ignore[name-defined, unused-ignore]
     """Pickles all but tensors, which gather in `tensors`."""
 
@@ -69,20 +87,17 @@ def pack(value: Any) -> tuple[bytes, list[Tensor]]:
 
     Raises: TypeError when something in it cannot be pickled; ValueError when it is too large.
     """
-    file = io.BytesIO()
+    file = _Structure()
     packer = _Packer(file)
     try:
         packer.dump(value)
+    except _TooLargeError:
+        raise
     except Exception as error:
         raise TypeError(
             f"the network cannot be sent to another process ({type(error).__name__}: {error}): pass the module itself "
             "instead of a function that holds more, or use where='inline'"
         ) from error
-    if file.tell() > LARGEST:
-        raise ValueError(
-            f"the network must be sent to another process, but holds {file.tell() >> 20} MB besides its weights: pass "
-            "the module itself instead of a function that holds more, or use where='inline'"
-        )
     return file.getvalue(), packer.tensors
 
 
@@ -130,9 +145,10 @@ class Hold:
         self.forms = forms
         self._slots: list[Tensor] = []
         start = 0
-        for one in forms:
-            self._slots.append(self._slot(one, start))
-            start += one.size
+        with torch.inference_mode(mode=False):
+            for one in forms:
+                self._slots.append(self._slot(one, start))
+                start += one.size
 
     def load(self, tensors: list[Tensor]) -> None:
         """Put these tensors in."""

@@ -5,6 +5,7 @@ up, nothing waits, and the weights are always those of the job's step.
 """
 
 import contextlib
+import fcntl
 import os
 import pickle
 import subprocess
@@ -84,16 +85,21 @@ class Worker:
         """Whether it takes a job now."""
         return not self.busy and self._lives > 0
 
+    def renew(self, network: Network) -> None:
+        """Look at this network from now on."""
+        self._network = network
+
     def submit(self, job: Job) -> None:
         """Hand over a job, with the weights as they are now; the worker must be free."""
         began = time.perf_counter()
         self._job = job
-        try:
-            self._send(job)
-        except OSError:
-            self._died()
-        except (TypeError, ValueError) as error:
-            self._fail(f"{type(error).__name__}: {error}")
+        with self._uninterrupted():
+            try:
+                self._send(job)
+            except OSError:
+                self._died()
+            except (TypeError, ValueError) as error:
+                self._fail(f"{type(error).__name__}: {error}")
         self._submitting = time.perf_counter() - began
 
     def outcomes(self, *, wait: float = 0.0) -> Iterator[Outcome]:
@@ -142,16 +148,26 @@ class Worker:
         self._structure = structure
 
     def _look(self, wait: float) -> None:
-        try:
-            if not self._pipe.poll(wait):
+        with self._uninterrupted():
+            try:
+                if not self._pipe.poll(wait):
+                    return
+                outcome: Outcome = self._pipe.recv()
+            except (EOFError, OSError):
+                self._died()
                 return
-            outcome: Outcome = self._pipe.recv()
-        except (EOFError, OSError):
-            self._died()
-            return
         self._job = None
         self._done.append(outcome)
         self._reports += [outcome.report] if outcome.report else []
+
+    @contextlib.contextmanager
+    def _uninterrupted(self) -> Iterator[None]:
+        """What comes between, such as Ctrl-C, may leave half a message or none: the next look starts a worker anew."""
+        try:
+            yield
+        except BaseException:
+            self._pipe.close()
+            raise
 
     def _died(self) -> None:
         self.close(patience=1.0)
@@ -173,18 +189,23 @@ class Worker:
 
 def _launch(*descriptors: int) -> subprocess.Popen[bytes]:
     """The worker's process. Not by multiprocessing, which would run the training's script in it once more."""
-    told = (*descriptors, os.getpid())
+    own = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 3) for one in descriptors]  # 0 to 2 are the worker's streams
+    told = (*own, os.getpid())
     code = "import sys; sys.path[:] = filter(None, sys.path)"  # the training's own path, without where it stands
     command = [sys.executable, "-c", f"{code}; from rlwatch.monitor.worker import serve; serve{told}"]
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    return subprocess.Popen(  # noqa: S603 - our own code
-        command,
-        pass_fds=descriptors,
-        env=os.environ | {"PYTHONPATH": path},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,  # an interrupt at the keyboard is the training's
-    )
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own code
+            command,
+            pass_fds=own,
+            env=os.environ | {"PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # an interrupt at the keyboard is the training's
+        )
+    finally:
+        for one in own:
+            os.close(one)
 
 
 def serve(post: int, memory: int, pipe: int, training: int) -> None:

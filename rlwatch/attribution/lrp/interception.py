@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
@@ -74,6 +75,9 @@ class Interception(TorchFunctionMode):
         if not args and next(iter(kwargs), "") == "input":
             args, kwargs = (kwargs["input"],), {key: value for key, value in kwargs.items() if key != "input"}
         given = tensors_in((args, kwargs))
+        if any(self.marks.given(tensor) is not tensor for tensor in given):
+            args, kwargs = replaced(args, self.marks.given), replaced(kwargs, self.marks.given)
+            given = tensors_in((args, kwargs))
         for tensor in given:
             self._meet(tensor)
         roles = [self.role(tensor) for tensor in given]
@@ -116,7 +120,8 @@ class Interception(TorchFunctionMode):
         changed = tensor.grad_fn is not (mark and mark.node) and not (mark and mark.role is Role.OBSERVED)
         if changed and descends(tensor, self.progress):
             unseen = "a torch.autograd.Function or scripted code"
-            known_view = mark is not None and tensor._base is not None  # noqa: SLF001  (how autograd knows it, too)
+            by_function = isinstance(tensor.grad_fn, BackwardCFunction)
+            known_view = mark is not None and tensor._base is not None and not by_function  # noqa: SLF001  (how autograd knows it, too)
             raise Refusal("an in-place operation on another part of a tensor" if known_view else unseen)
 
     def role(self, tensor: Tensor) -> Role:
@@ -200,6 +205,8 @@ class Interception(TorchFunctionMode):
         if name not in known.QUESTIONS:
             self.layers.consume(carriers, name)
         changed = written_by(args, kwargs) if writes else []
+        itself = name == "view_as" and carriers[0] is carriers[-1] and len(carriers) > 1
+        source = (carriers[0], carriers[0]._version) if itself else None  # noqa: SLF001  (how autograd knows it, too)
         for tensor in [*tensors_in(result), *changed]:
-            self.marks.put(tensor, Role.CARRYING if tensor.requires_grad else Role.PLAIN)
+            self.marks.put(tensor, Role.CARRYING if tensor.requires_grad else Role.PLAIN, source=source)
         return result

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 from torch.nn import functional
 
 from rlwatch.attribution.lrp.rules import Rule
@@ -38,7 +39,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Mark:
-    """What the pass knows about a tensor: role, node of the graph, the call it is the outputs of, what was padded."""
+    """What the pass knows about a tensor: role, node of the graph, the call it is the outputs of, what was padded.
+
+    `source`: what it is a view of, all of it, and in which state.
+    """
 
     token: object
     role: Role
@@ -46,6 +50,7 @@ class Mark:
     call: Call | None = None
     unpadded: Tensor | None = None
     padding: Callable[[Tensor], Tensor] | None = None
+    source: tuple[Tensor, int] | None = None
 
 
 class Marks:
@@ -64,6 +69,17 @@ class Marks:
         """The role of `tensor`; what the pass has not made is plain."""
         mark = self.of(tensor)
         return Role.PLAIN if mark is None else mark.role
+
+    def given(self, tensor: Tensor) -> Tensor:
+        """What a torch.autograd.Function was given, where it has returned it as it was, else `tensor`.
+
+        It computes nothing, and scales gradients only: torch makes a view of what goes in, and gives it another node.
+        """
+        mark, node = self.of(tensor), cast("object", tensor.grad_fn)
+        if mark is None or mark.source is None or not isinstance(node, BackwardCFunction):
+            return tensor
+        source, version = mark.source
+        return source if version == tensor._version else tensor  # noqa: SLF001  (how autograd knows it, too)
 
     def call(self, tensor: Tensor) -> Call | None:
         """The call that `tensor` is the outputs of."""

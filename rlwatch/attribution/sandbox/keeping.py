@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from inspect import ismemberdescriptor
 from operator import is_
 from types import CellType, SimpleNamespace
@@ -28,13 +28,14 @@ ROOM = 1 << 24
 HOOKS = vars(nn.Module()).keys() - {"_parameters", "_buffers", "_modules"}
 """What every module has; hooks, which are among it, are the business of `hooks`."""
 
-FOREIGN = sys.stdlib_module_names | {"torch", "numpy", "builtins"}
+FOREIGN = sys.stdlib_module_names | {"torch", "numpy", "builtins", "rlwatch"}
 """Libraries whose objects are no plain ones."""
 PLAIN = (SimpleNamespace, argparse.Namespace)
 """Their objects that are."""
 LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event)
 """Who holds one of these is shared with another thread, and left to it."""
 MISSING = object()
+_TOLD: set[str] = set()
 log = logging.getLogger("rlwatch")
 
 
@@ -50,13 +51,15 @@ Kept = tuple[Callable[[Any, Any], None], Any, Any]
 """How a value is put back, the value, and what it held."""
 
 
-def keep(roots: Iterable[Any]) -> list[Kept]:
+def keep(roots: Iterable[Any], left_out: list[Any] | None = None) -> list[Kept]:
     """What the modules, plain objects, containers, arrays and generators among `roots` and within them hold now.
 
-    Tensors, which are the business of `Sandbox`, and the objects of other libraries are left out.
+    Tensors, which are the business of `Sandbox`, and the objects of other libraries are left out. `left_out` gets what
+    is too large to be kept.
     """
     waiting, seen, left, room = deque(roots), set[int](), VALUES, ROOM
     found: list[Kept] = []
+    large = [] if left_out is None else left_out
     while waiting:
         value = waiting.popleft()
         keeper = _keeper(type(value))  # type: ignore[arg-type]
@@ -66,6 +69,7 @@ def keep(roots: Iterable[Any]) -> list[Kept]:
         if keeper is _array:
             if value.nbytes > room:
                 _tell(_whose(value, found), f"an array of {value.nbytes / 1e6:,.0f} MB")
+                large.append(value)
                 continue
             room -= value.nbytes
         held, within = keeper(value)
@@ -73,8 +77,10 @@ def keep(roots: Iterable[Any]) -> list[Kept]:
         if len(within) <= left:
             left -= len(within)
             waiting.extend(within)
-        elif any(map(_keeper, set(map(type, within)))):
-            _tell(_whose(value, found), f"{type(value).__name__} of {len(within):,} values")
+        else:
+            large.append(value)
+            if any(map(_keeper, set(map(type, within)))):
+                _tell(_whose(value, found), f"{type(value).__name__} of {len(within):,} values")
     return found
 
 
@@ -84,9 +90,11 @@ def _whose(value: Any, found: Iterable[Kept]) -> str:
     return next((str(name) for held in holders for name, one in held.items() if one is value), "an attribute")
 
 
-@cache
 def _tell(name: str, what: str) -> None:
-    """Say, once, what is left to itself."""
+    """Say, once for a name, what is left to itself."""
+    if name in _TOLD:
+        return
+    _TOLD.add(name)
     log.warning(
         "rlwatch: %s of the network (%s) is too large to be put back after each checkpoint: if the network changes "
         "what is in it as it is asked, keep it outside of the network, or as a tensor (register_buffer)",
