@@ -5,7 +5,6 @@ up, nothing waits, and the weights are always those of the job's step.
 """
 
 import contextlib
-import fcntl
 import os
 import pickle
 import subprocess
@@ -189,6 +188,8 @@ class Worker:
 
 def _launch(*descriptors: int) -> subprocess.Popen[bytes]:
     """The worker's process. Not by multiprocessing, which would run the training's script in it once more."""
+    import fcntl  # noqa: PLC0415 - Unix has it, and checkpoints inline are for all
+
     own = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 3) for one in descriptors]  # 0 to 2 are the worker's streams
     told = (*own, os.getpid())
     code = "import sys; sys.path[:] = filter(None, sys.path)"  # the training's own path, without where it stands
