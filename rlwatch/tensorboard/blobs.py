@@ -96,7 +96,8 @@ def read_header(data: bytes) -> dict[str, Any]:
         raise ValueError("maps must name their targets, and the scale and top level of each")
     if header.get("coding") != CODING:
         raise ValueError(
-            f"levels must be coded as {CODING!r}, got {header.get('coding')!r:.40}: use the rlwatch that wrote them"
+            f"levels must be coded as {CODING!r}, got {header.get('coding')!r:.40}: another version of rlwatch has "
+            "written this log; look at it and go on with it by that one, or choose another logdir"
         )
     if not (_counts(lengths) and len(lengths) == len(targets) and 4 + length + sum(lengths) == len(data)):
         raise ValueError("the lengths that maps state must be those of the bytes that follow")
