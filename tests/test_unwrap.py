@@ -145,6 +145,13 @@ def test_an_optimiser_of_something_else_is_refused():
         check_updates(torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1), Nature())
 
 
+def asked(watch):
+    """The steps that checkpoints are asked for at, none of which is made."""
+    steps = []
+    watch._submit = lambda step, **_: steps.append(step) or watch._schedule.pay(step, 0.0)
+    return steps
+
+
 class PassingOn(torch.optim.Optimizer):
     """An optimiser that is none by birth, as accelerate's is."""
 
@@ -164,8 +171,7 @@ def test_an_optimiser_that_passes_steps_on_drives_it(tmp_path):
     wrapped = PassingOn(torch.optim.SGD(network.parameters(), lr=0.0))
     watch = Watch(network, "breakout", logdir=tmp_path, every=4)
     watch.attach(wrapped)
-    steps = []
-    watch._submit = lambda step, **_: steps.append(step) or watch._schedule.pay(step, 0.0)
+    steps = asked(watch)
     for _ in range(5):
         wrapped.step()
     watch.close()
@@ -178,8 +184,7 @@ def test_two_optimisers_of_one_network_count_steps_and_not_updates(tmp_path):
     watch = Watch(network, "breakout", logdir=tmp_path, every=4)
     watch.attach(first)
     watch.attach(second)
-    steps = []
-    watch._submit = lambda step, **_: steps.append(step) or watch._schedule.pay(step, 0.0)
+    steps = asked(watch)
     for _ in range(9):
         first.step()
         second.step()

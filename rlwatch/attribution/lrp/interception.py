@@ -205,8 +205,13 @@ class Interception(TorchFunctionMode):
         if name not in known.QUESTIONS:
             self.layers.consume(carriers, name)
         changed = written_by(args, kwargs) if writes else []
-        itself = name == "view_as" and carriers[0] is carriers[-1] and len(carriers) > 1
-        source = (carriers[0], carriers[0]._version) if itself else None  # noqa: SLF001  (how autograd knows it, too)
+        source = _viewed(name, carriers)
         for tensor in [*tensors_in(result), *changed]:
             self.marks.put(tensor, Role.CARRYING if tensor.requires_grad else Role.PLAIN, source=source)
         return result
+
+
+def _viewed(name: str, carriers: list[Tensor]) -> tuple[Tensor, int] | None:
+    """What is viewed as itself, and in which state: so a torch.autograd.Function returns what it was given."""
+    itself = name == "view_as" and len(carriers) > 1 and carriers[0] is carriers[-1]
+    return (carriers[0], carriers[0]._version) if itself else None  # noqa: SLF001  (how autograd knows it, too)
