@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from rlwatch.measures.ranks import ranks
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -20,10 +22,8 @@ class Trace:
 
 def traced(relevance: Float[np.ndarray, "probe stack y x"], *, every: int = 8) -> Trace:
     """The trace of every `every`-th probe frame: ranking all of them costs more than explaining them."""
-    from scipy.stats import rankdata  # noqa: PLC0415 - takes long to load, and who reads a report needs it not
-
     summed = relevance[::every].sum(axis=1).reshape(len(relevance[::every]), -1)
-    return Trace(summed, rankdata(summed, axis=1).astype(np.float32))
+    return Trace(summed, ranks(summed).astype(np.float32))
 
 
 def drift(now: Trace, then: Trace) -> tuple[float, float]:
@@ -32,9 +32,9 @@ def drift(now: Trace, then: Trace) -> tuple[float, float]:
     Both are averaged over the frames of the traces; one whose map is constant in either checkpoint has no correlation
     and is left out; NaN when all are.
     """
-    ranks = (one.ranks.astype(np.float64) for one in (now, then))
+    ranked = (one.ranks.astype(np.float64) for one in (now, then))
     summed = (one.summed.astype(np.float64) for one in (now, then))  # float32 cannot hold the squares of all it holds
-    return _mean_correlation(*ranks, centred=True), _mean_correlation(*summed)
+    return _mean_correlation(*ranked, centred=True), _mean_correlation(*summed)
 
 
 def _mean_correlation(
@@ -42,7 +42,7 @@ def _mean_correlation(
 ) -> float:
     """The mean cosine over the rows, with `centred` of their differences from their means; NaN where no row has one."""
     if centred:
-        now, then = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (now, then))
+        now, then = (rows - rows.mean(axis=1, keepdims=True) for rows in (now, then))
     norms = np.linalg.norm(now, axis=1) * np.linalg.norm(then, axis=1)
     kept = norms > 0
     return float(((now * then).sum(axis=1)[kept] / norms[kept]).mean()) if kept.any() else math.nan

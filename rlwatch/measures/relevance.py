@@ -139,7 +139,7 @@ def object_relevance(
     """What each object gets of one target's relevance."""
     flat = relevance.reshape(len(relevance), -1)
     totals = np.maximum(flat, 0).sum(axis=1).astype(np.float64)
-    total_negative = -np.minimum(flat, 0).sum(dtype=np.float64)
+    total_negative = -np.minimum(flat, 0).sum(axis=1).sum(dtype=np.float64)
     found = {}
     for name, where in objects.items():
         on_object, against = _sums_on(relevance, where)
@@ -164,12 +164,12 @@ def beside_objects(positive: Float[np.ndarray, "probe stack y x"], objects: Mapp
 
     Sums over the probe and its stacks: what is looked at without a name shows where it stands still.
     """
-    total = positive.sum(dtype=np.float64)
+    total = positive.sum(axis=(2, 3)).sum(dtype=np.float64)
     on_none = np.ones(positive.size, bool)
     for where in objects.values():
         on_none[where.index] = False
     rest = zip(positive, on_none.reshape(positive.shape), strict=True)  # all at once would take 29 MB
-    picture = np.sum([(frame * some).sum(axis=0, dtype=np.float64) for frame, some in rest], axis=0)
+    picture = np.sum([(frame * some).sum(axis=0) for frame, some in rest], axis=0, dtype=np.float64)
     side = max(1, round(min(picture.shape) / 7))
     sums = np.pad(picture, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     squares = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]

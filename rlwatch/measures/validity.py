@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.ndimage import uniform_filter
 
+from rlwatch.measures.ranks import ranks
+
 Map = Float[np.ndarray, "probe y x"]
 
 
@@ -16,10 +18,8 @@ def spearman(one: Map, other: Map) -> Float[np.ndarray, " probe"]:
     Source: Spearman 1904, doi 10.2307/1412159; signed, since what speaks for and against an action must not be mixed up
     (Adebayo et al. 2018, arXiv 1810.03292).
     """
-    from scipy.stats import rankdata  # noqa: PLC0415 - takes long to load, and only the checks need it
-
-    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (one, other)]
-    centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
+    ranked = [ranks(maps.reshape(len(maps), -1)) for maps in (one, other)]
+    centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranked]
     norms = np.linalg.norm(centred[0], axis=1) * np.linalg.norm(centred[1], axis=1)
     together: Float[np.ndarray, " probe"] = np.einsum("pi,pi->p", *centred)
     return _ratio(together, norms)
