@@ -15,7 +15,7 @@ from rlwatch.monitor.clips import ClipMaker
 from rlwatch.monitor.comparison import Maps
 from rlwatch.pictures import heatmap
 from rlwatch.tensorboard import blobs
-from tests.fixtures.blobs import decode_frames, decode_maps
+from tests.fixtures.blobs import decode_frames, decode_maps, pairs_of
 
 
 def probe_maps(probe):
@@ -47,7 +47,7 @@ amounts = st.floats(-8, 8, width=32)
 def test_maps_come_back_to_a_level_their_sums_to_half_a_level_and_beyond_full_colour_at_full_colour(relevance, scale):
     q_values = np.zeros((len(relevance), 2))
     read = decode_maps(blobs.encode_maps({"greedy": relevance}, {"greedy": scale}, q_values))
-    step = scale / read.top["greedy"]
+    step = scale / read.top
     off = read.levels["greedy"] * step - np.clip(relevance, -scale, scale)
     assert np.abs(off).max() <= step * (1 + 1e-5)
     assert np.abs(off.sum(axis=1)).max() <= step / 2 * (1 + 1e-5)
@@ -80,20 +80,22 @@ def test_of_more_than_256_colours_the_rarest_become_their_nearest():
 def test_maps_that_would_take_too_much_room_get_fewer_levels_and_never_fewer_than_a_heatmap():
     noise = np.random.default_rng(0).normal(size=(48, 4, 84, 84)).astype(np.float32)
     quiet = noise * (np.abs(noise) > 3)
-    data = blobs.encode_maps({"loud": noise, "quiet": quiet}, {"loud": 3.0, "quiet": 3.0}, np.zeros((48, 1)))
-    read = decode_maps(data)
-    assert read.top == {"loud": heatmap.LEVELS // 2, "quiet": 21}
+    q_values = np.zeros((48, 1))
+    assert decode_maps(blobs.encode_maps({"quiet": quiet}, {"quiet": 3.0}, q_values)).top == 21
+    read = decode_maps(blobs.encode_maps({"loud": noise, "quiet": quiet}, {"loud": 3.0, "quiet": 3.0}, q_values))
+    assert read.top == heatmap.LEVELS // 2
     near = np.abs(noise).max(axis=1) < 3
     off = read.levels["loud"].sum(axis=1) * 3 / 7 - noise.sum(axis=1)
     assert np.abs(off[near]).max() <= 3 / 7 / 2 * (1 + 1e-5)
 
 
 def test_levels_stand_behind_their_counts_of_zeros_those_of_a_pixel_one_after_the_other():
-    relevance = np.zeros((3, 2, 2, 2), np.float32)
-    relevance[:, 1, 0, 1] = 1, -1, 1 / 3
-    data = blobs.encode_maps({"greedy": relevance}, {"greedy": 1.0}, np.zeros((3, 1)))
-    pairs = zlib.decompress(data[-blobs.read_header(data)["lengths"][0] :])
-    assert list(pairs) == [((1 * 2 + 0) * 2 + 1) * 3, 21, 0, 256 - 21, 0, 7]
+    one, other = np.zeros((2, 3, 2, 2, 2), np.float32)
+    one[:, 1, 0, 1] = 1, -1, 1 / 3
+    other[1, 1, 0, 1] = 1
+    data = blobs.encode_maps({"one": one, "other": other}, {"one": 1.0, "other": 1.0}, np.zeros((3, 1)))
+    y, x, stack = 0, 1, 1
+    assert pairs_of(data) == ([((y * 2 + x) * 2 + stack) * 2 * 3, 0, 0, 1], [21, -21, 7, 21])
 
 
 @pytest.mark.parametrize("zeros", [0, 255, 256, 257, 511, 512, 700])
@@ -131,14 +133,16 @@ def with_header(data, **changes):
         ({"shape": [1 << 20, 4, 84, 84]}, "shape of four"),
         ({"shape": [True, 4, 84, 84]}, "shape of four"),
         ({"shape": "1111"}, "shape of four"),
-        ({"lengths": [1]}, "lengths"),
-        ({"lengths": []}, "lengths"),
+        ({"pairs": 5}, "one pair for each"),
+        ({"pairs": -1}, "one pair for each"),
+        ({"pairs": [1]}, "one pair for each"),
         ({"targets": ["greedy", "greedy"]}, "name their targets"),
         ({"targets": [[]]}, "name their targets"),
         ({"scale": {"greedy": 0}}, "name their targets"),
         ({"scale": []}, "name their targets"),
-        ({"top": {"other": 7}}, "name their targets"),
-        ({"coding": "time stack y x"}, "coded as"),
+        ({"top": {"greedy": 7}}, "name their targets"),
+        ({"top": 0}, "name their targets"),
+        ({"coding": "time stack y x"}, "coded as.* another version"),
         ({"q_values": [float("nan")]}, "finite"),
     ],
 )
@@ -175,6 +179,19 @@ def test_what_is_no_json_object_with_finite_numbers_is_refused(text):
         blobs.parse(text)
 
 
+def test_words_come_back_and_damaged_or_endless_ones_are_refused():
+    words = blobs.encode_words({"schema": 1, "game": "pong"})
+    assert blobs.read_words(words) == b'{"schema":1,"game":"pong"}'
+    for data, message in [
+        (b'{"schema":1}', "another version of rlwatch"),
+        (b"no zlib", "packed by zlib"),
+        (words[:-9], "a record must be"),
+        (zlib.compress(b" " * (1 << 25) + b'{"schema":1}'), "a record must be"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            blobs.read_words(data)
+
+
 def test_large_numbers_and_words_like_them_are_read():
     assert blobs.parse(b'{"schema":1,"a":1e300,"b":"1e999"}') == {"schema": 1, "a": 1e300, "b": "1e999"}
 
@@ -196,7 +213,7 @@ def test_fractions_keep_five_digits_and_whole_numbers_all():
 
 def test_the_tab_gets_the_frames_of_the_clip_and_what_is_on_them(breakout, maps):
     words, frames = ClipMaker(breakout).blobs(maps).probe
-    meta = json.loads(words)
+    meta = json.loads(blobs.read_words(words))
     shown = meta["indices"]
     assert len(shown) == 48
     assert (meta["game"], meta["digest"], meta["actions"]) == ("breakout", breakout.digest, list(breakout.actions))
@@ -212,16 +229,16 @@ def test_the_tab_gets_the_frames_of_the_clip_and_what_is_on_them(breakout, maps)
 def test_a_network_with_the_full_action_set_gets_the_names_of_the_emulator(breakout, maps):
     full = Maps(np.zeros((len(breakout), 18)), maps.relevance)
     words, _ = ClipMaker(breakout).blobs(full).probe
-    assert json.loads(words)["actions"] == [action.name for action in ale_py.Action]
+    assert json.loads(blobs.read_words(words))["actions"] == [action.name for action in ale_py.Action]
 
 
 def test_the_tab_gets_the_relevance_of_the_clip_on_its_colour_scale(breakout, maps):
     made = ClipMaker(breakout).blobs(maps)
-    read, shown = decode_maps(made.maps), json.loads(made.probe[0])["indices"]
+    read, shown = decode_maps(made.maps), json.loads(blobs.read_words(made.probe[0]))["indices"]
     for target, relevance in maps.relevance.items():
         scale = read.scale[target]
         assert scale == 2.0 ** np.ceil(np.log2(heatmap.proposed_scale(relevance.sum(axis=1))))
-        step = scale / read.top[target]
+        step = scale / read.top
         off = read.levels[target] * step - np.clip(relevance[shown], -scale, scale)
         assert np.abs(off).max() <= step * (1 + 1e-5)
         assert np.abs(off.sum(axis=1)).max() <= step / 2 * (1 + 1e-5)

@@ -63,7 +63,7 @@ def test_the_first_and_the_last_checkpoint_log_what_explain_says_of_every_action
         np.testing.assert_allclose(read_back.q_values, right.q_values.detach(), rtol=1e-4, atol=1e-7)
         for action in range(4):
             name = f"action={action}"
-            scale, step = read_back.scale[name], read_back.scale[name] / read_back.top[name]
+            scale, step = read_back.scale[name], read_back.scale[name] / read_back.top
             clipped = right.relevance[:, action].numpy().clip(-scale, scale)
             off = read_back.levels[name] * step - clipped
             assert np.abs(off).max() <= step * 1.001
@@ -145,7 +145,7 @@ def test_explain_logs_them_too_and_only_into_a_log(tmp_path, probe):
     reports = list(explain_checkpoints(files, probe="breakout", logdir=tmp_path / "log"))
     found, right = logged(tmp_path / "log"), expected(network(1), probe)
     assert set(found) == {0, 100}
-    step = found[100].scale["action=2"] / found[100].top["action=2"]
+    step = found[100].scale["action=2"] / found[100].top
     scale = found[100].scale["action=2"]
     clipped = right.relevance[:, 2].numpy().clip(-scale, scale)
     off = found[100].levels["action=2"] * step - clipped

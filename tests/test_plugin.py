@@ -111,7 +111,7 @@ def test_what_the_monitor_measured_is_no_return(tmp_path, scene):
 def test_the_probe_of_the_latest_writer_is_the_runs(tmp_path, scene):
     write_run(tmp_path / "run", 1, scene=scene, phases=1)
     other = {"schema": 1, "game": "pong"}
-    write_strings(tmp_path / "run", probe=[blobs.compact(other), b"frames"], step=7)
+    write_strings(tmp_path / "run", probe=[blobs.encode_words(other), b"frames"], step=7)
     client = served(slow(tmp_path))
     assert json_of(client, "probe", run="run") == other
     assert get(client, "frames", run="run").data == b"frames"

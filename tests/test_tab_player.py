@@ -129,7 +129,7 @@ def test_a_pixel_tells_its_relevance_and_its_object(tab, board):
     told = tab.says(".reading", "paddle")
     level = int(found.levels["greedy"][30, :, y * 84 // 210, x * 84 // 160].astype(int).sum())
     assert float(told.split("≈ ")[1].removesuffix(" Q")) == pytest.approx(
-        level * found.scale["greedy"] / found.top["greedy"], rel=0.06
+        level * found.scale["greedy"] / found.top, rel=0.06
     )
     tab.point("#screen0", 80 * zoom, 130 * zoom)
     assert "no object" in tab.text(".reading")
@@ -149,7 +149,7 @@ def test_bars_show_all_q_values_and_the_greedy_action(tab, board):
 def shown_levels(found, target, frame):
     """The heat that a screen shows, of the maps that the server gave."""
     summed = found.levels[target][frame].astype(int).sum(axis=0)
-    scaled = np.abs(summed) * 7 / found.top[target]
+    scaled = np.abs(summed) * 7 / found.top
     return np.clip(np.sign(summed) * np.floor(scaled + 0.5), -7, 7).astype(np.int8)
 
 
@@ -265,7 +265,7 @@ def test_two_checkpoints_stand_side_by_side_on_one_scale_and_move_in_step(tab):
 
 def test_a_button_leads_to_the_frames_where_the_two_sides_differ_most(tab, board):
     one, other = (maps(board, step) for step in (STEPS[1], LAST))
-    parts = [found.levels["greedy"] * (found.scale["greedy"] / found.top["greedy"]) for found in (one, other)]
+    parts = [found.levels["greedy"] * (found.scale["greedy"] / found.top) for found in (one, other)]
     order = np.argsort(-np.abs(parts[0] - parts[1]).sum(axis=(1, 2, 3)))
     assert order[0] != np.argmax(np.abs(parts[0]).sum(axis=(1, 2, 3)))
     tab.open(compare=True, step=STEPS[1], step2=LAST, frame=int(order[-1]))

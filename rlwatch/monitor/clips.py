@@ -20,9 +20,9 @@ from rlwatch.tensorboard.blobs import (
     ACTION_TOPS,
     SCHEMA,
     Blobs,
-    compact,
     encode_frames,
     encode_maps,
+    encode_words,
 )
 
 FRAMES = 48
@@ -89,7 +89,7 @@ class ClipMaker:
     def _encode_probe(self, maps: Maps) -> tuple[bytes, bytes]:
         used, stacked = np.unique(self._probe.stack[self.shown], return_inverse=True)
         screens = screen.pooled_rgb(self._probe.screens[used], self._probe.palette)
-        return compact(self._meta(maps)), encode_frames(screens, stacked.reshape(len(self.shown), -1))
+        return encode_words(self._meta(maps)), encode_frames(screens, stacked.reshape(len(self.shown), -1))
 
     def _meta(self, maps: Maps) -> dict[str, Any]:
         probe = self._probe

@@ -17,7 +17,7 @@ from numpy import ndarray
 
 from rlwatch.pictures import heatmap
 
-CODING = "zeros level, stack y x time"
+CODING = "zeros, then levels: y x stack target time"
 PLUGIN = "rlwatch"
 """The name under which TensorBoard keeps these for the tab."""
 REPORT, MAPS, ACTIONS, PROBE = "rlwatch/report", "rlwatch/maps", "rlwatch/actions", "rlwatch/probe"
@@ -25,19 +25,21 @@ SCHEMA = 1
 COLOURS = 256
 TOPS = (21, 7)
 """Levels of each sign. A heatmap has 7; three times as many give the same colours, and finer numbers for a pixel."""
-ROOM = 16 << 10
-"""Bytes a target's maps may take; they get the levels of a heatmap where they would take more."""
+ROOM = 24 << 10
+"""Bytes that a checkpoint's maps may take; they get the levels of a heatmap where they would take more."""
 ACTION_TOPS = (7,)
-"""The same for each action, where every action gets its map: there are up to 18 of them."""
+"""The same where every action gets its map: there are up to 18 of them."""
 ACTIONS_LOGGED = 256
 """Maps of single actions after which the checkpoints that have them stand further and further apart."""
-_EFFORT = 6
+_EFFORT = 7
 _DIGITS = 5
+
+OTHER_VERSION = "another version of rlwatch has written this log: look at it by that one, and go on in another logdir"
 
 
 @dataclass(frozen=True)
 class Blobs:
-    """What one checkpoint adds to the tab: its `maps`, and the `probe` (words as JSON, frames) that they belong to."""
+    """What one checkpoint adds to the tab: its `maps`, and the `probe` (words, frames) that they belong to."""
 
     probe: tuple[bytes, bytes]
     maps: bytes
@@ -50,32 +52,33 @@ def encode_maps(
     *,
     tops: Sequence[int] = TOPS,
 ) -> bytes:
-    """The length of a header (uint32), the header in JSON, and per target the levels (stack, y, x, time), by zlib.
+    """The length of a header (uint32), the header in JSON, and the levels (y, x, stack, target, time), by zlib.
 
-    Of the levels, those that are not 0 stand there (int8), each behind the count of zeros before it (uint8); of 256
-    zeros in a row, the last is told like a level, behind 255 others. What follows the last level is 0.
+    Of the levels, those that are not 0 stand there, `pairs` of the header in number: first the counts of zeros before
+    each of them (uint8), then they themselves (int8). Of 256 zeros in a row, the last is told like a level, behind 255
+    others. What follows the last level is 0. So what is alike, the actions' maps of a pixel, stands together.
 
     `scale`: per target, the relevance per pixel at full colour, in Q units. `tops`: how many levels of each sign there
-    may be; the first is taken that leaves a target's maps within ROOM bytes, else the last. Levels go from minus to
-    plus the `top` of the header, which stands for `scale`.
+    may be; the first is taken that leaves the maps within ROOM bytes, else the last. Levels go from minus to plus the
+    `top` of the header, which stands for `scale`.
 
     Raises: ValueError when relevance or Q-values hold NaN or infinity, or a scale is not positive.
     """
     if not np.isfinite(q_values).all():
         raise ValueError("q_values must be finite, got NaN or infinity: look for diverged weights")
-    packed = {name: _pack(one, scale[name], tops) for name, one in relevance.items()}
+    top, pairs, data = _pack(relevance, scale, tops)
     header = {
         "schema": SCHEMA,
         "targets": list(relevance),
         "shape": list(next(iter(relevance.values())).shape),
         "scale": {name: scale[name] for name in relevance},
         "q_values": rounded(q_values.tolist()),
-        "top": {name: top for name, (top, _) in packed.items()},
+        "top": top,
         "coding": CODING,
-        "lengths": [len(data) for _, data in packed.values()],
+        "pairs": pairs,
     }
     words = compact(header)
-    return b"".join([struct.pack("<I", len(words)), words, *(data for _, data in packed.values())])
+    return b"".join([struct.pack("<I", len(words)), words, data])
 
 
 def read_header(data: bytes) -> dict[str, Any]:
@@ -87,28 +90,49 @@ def read_header(data: bytes) -> dict[str, Any]:
         raise ValueError(f"maps must begin with the length of their header, got {len(data)} bytes")
     (length,) = struct.unpack_from("<I", data)
     header = parse(data[4 : 4 + length])
+    if header.get("coding") != CODING:
+        raise ValueError(f"levels must be coded as {CODING!r}, got {header.get('coding')!r:.60}: {OTHER_VERSION}")
     shape: Any = header.get("shape")
-    lengths: Any = header.get("lengths")
     targets: Any = header.get("targets")
     if not (_counts(shape) and len(shape) == 4 and math.prod(shape) <= _LARGEST):  # noqa: PLR2004 - time stack y x
         raise ValueError(f"maps must have a shape of four counts, got {shape!r:.80}")
-    if not (_names(targets) and all(_numbers(header.get(word), targets) for word in ("scale", "top"))):
-        raise ValueError("maps must name their targets, and the scale and top level of each")
-    if header.get("coding") != CODING:
-        raise ValueError(
-            f"levels must be coded as {CODING!r}, got {header.get('coding')!r:.40}: another version of rlwatch has "
-            "written this log; look at it and go on with it by that one, or choose another logdir"
-        )
-    if not (_counts(lengths) and len(lengths) == len(targets) and 4 + length + sum(lengths) == len(data)):
-        raise ValueError("the lengths that maps state must be those of the bytes that follow")
+    numbers: Any = header.get("scale"), header.get("top")
+    if not (_names(targets) and _positive(numbers[0], targets) and _positive({"top": numbers[1]}, ["top"])):
+        raise ValueError("maps must name their targets, the scale of each, and the top level")
+    pairs: Any = header.get("pairs")
+    if not (_counts([pairs]) and pairs <= math.prod(shape) * len(targets)):
+        raise ValueError(f"maps must hold at most one pair for each of their levels, got {pairs!r:.40}")
     return header
 
 
-def encode_frames(screens: UInt8[ndarray, "frame y x 3"], stacked: Int[ndarray, "time stack"]) -> bytes:
-    """By zlib: the count of colours (uint16), the colours, `stacked` (uint16), and each screen as entries of colours.
+def encode_words(record: Any) -> bytes:
+    """JSON by zlib.
 
-    `stacked`: which of `screens` an observation stacks, oldest first. Of more than 256 colours the rarest are shown as
-    the nearest of the others.
+    Raises: ValueError for NaN or infinity.
+    """
+    return zlib.compress(compact(record), _EFFORT)
+
+
+def read_words(data: bytes) -> bytes:
+    """The JSON that `encode_words` has packed.
+
+    Raises: ValueError when it is none, holds NaN or infinity, is of another schema, or larger than 16 MB.
+    """
+    if data.startswith(b"{"):
+        raise ValueError(f"words must be packed by zlib, got plain JSON: {OTHER_VERSION}")
+    try:
+        text = zlib.decompressobj().decompress(data, _MOST_WORDS)
+    except zlib.error as error:
+        raise ValueError(f"words must be packed by zlib, got {data[:40]!r}") from error
+    parse(text)
+    return text
+
+
+def encode_frames(screens: UInt8[ndarray, "frame y x 3"], stacked: Int[ndarray, "time stack"]) -> bytes:
+    """By zlib: the count of colours (uint16), the colours, `stacked` (uint16), and for each pixel its colours' entries.
+
+    A pixel has one entry for each of `screens`, most of which are the same. `stacked`: which of them an observation
+    stacks, oldest first. Of more than 256 colours the rarest are shown as the nearest of the others.
     """
     flat = screens.reshape(-1, 3).astype(np.uint32)
     codes = flat[:, 0] << 16 | flat[:, 1] << 8 | flat[:, 2]
@@ -117,9 +141,9 @@ def encode_frames(screens: UInt8[ndarray, "frame y x 3"], stacked: Int[ndarray, 
         struct.pack("<H", len(colours)),
         colours.tobytes(),
         stacked.astype("<u2").tobytes(),
-        entries.tobytes(),
+        np.ascontiguousarray(entries.reshape(len(screens), -1).T).tobytes(),
     ]
-    return zlib.compress(b"".join(parts), 9)
+    return zlib.compress(b"".join(parts), _EFFORT)
 
 
 def compact(record: Any) -> bytes:
@@ -189,13 +213,17 @@ def _indexed(codes: UInt32[ndarray, " pixel"]) -> tuple[UInt8[ndarray, "colour 3
     return kept.astype(np.uint8), nearest[ranks]
 
 
-def _pack(relevance: Float[ndarray, "time stack y x"], scale: float, tops: Sequence[int]) -> tuple[int, bytes]:
-    """The levels of each sign, and the levels; a pixel's levels stand one after the other, as zlib packs them best."""
+def _pack(
+    relevance: Mapping[str, Float[ndarray, "time stack y x"]], scale: Mapping[str, float], tops: Sequence[int]
+) -> tuple[int, int, bytes]:
+    """The levels of each sign, how many pairs of zeros and level there are, and these."""
     for top in tops:
-        data = zlib.compress(_coded(_levels(relevance.transpose(1, 2, 3, 0), scale, top)), _EFFORT)
+        levels = [_levels(one.transpose(1, 2, 3, 0), scale[name], top) for name, one in relevance.items()]
+        zeros, others = _coded(np.stack(levels).transpose(2, 3, 1, 0, 4))
+        data = zlib.compress(zeros.tobytes() + others.tobytes(), _EFFORT)
         if len(data) <= ROOM:
             break
-    return top, data
+    return top, len(zeros), data
 
 
 def _levels(relevance: Float[ndarray, "stack y x time"], scale: float, top: int) -> Int8[ndarray, "stack y x time"]:
@@ -217,26 +245,27 @@ def _levels(relevance: Float[ndarray, "stack y x time"], scale: float, top: int)
     return levels
 
 
-def _coded(levels: Int8[ndarray, "stack y x time"]) -> bytes:
+def _coded(levels: Int8[ndarray, "y x stack target time"]) -> tuple[UInt8[ndarray, " pair"], Int8[ndarray, " pair"]]:
     """The zeros before each level, and the level, as `encode_maps` says."""
     flat = levels.ravel()
     places = np.flatnonzero(flat)
     zeros = np.diff(places, prepend=-1) - 1
     ends = np.cumsum(zeros // 256 + 1) - 1
-    pairs = np.zeros((len(places) and ends[-1] + 1, 2), np.uint8)
-    pairs[:, 0] = 255
-    pairs[ends] = np.stack([zeros % 256, flat[places].view(np.uint8)], axis=1)
-    return pairs.tobytes()
+    count = int(ends[-1]) + 1 if len(ends) else 0
+    before, own = np.full(count, 255, np.uint8), np.zeros(count, np.int8)
+    before[ends], own[ends] = zeros % 256, flat[places]
+    return before, own
 
 
 _LARGEST = 1 << 26
+_MOST_WORDS = 1 << 24
 
 
 def _names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value) and len(set(value)) == len(value)
 
 
-def _numbers(value: Any, names: list[str]) -> bool:
+def _positive(value: Any, names: list[str]) -> bool:
     """Whether each name has a positive number."""
     positive = isinstance(value, dict) and all(type(one) in {int, float} and one > 0 for one in value.values())
     return positive and set(value) == set(names)

@@ -202,7 +202,7 @@ class RunWriter:
         if tag in self._described or not text:
             return {}
         self._described.add(tag)
-        metadata = scalar_metadata.create_summary_metadata(tag, text)
+        metadata = scalar_metadata.create_summary_metadata(None, text)
         metadata.data_class = DATA_CLASS_SCALAR
         return {"metadata": metadata}
 

@@ -167,7 +167,7 @@ class Store:
 
         def read() -> tuple[bytes, int]:
             try:
-                words = blobs.compact(blobs.parse(self._blob(context, newest, 0)))
+                words = blobs.read_words(self._blob(context, newest, 0))
             except ValueError as error:
                 raise UnreadableError(f"probe: {error}") from error
             return words, len(words)

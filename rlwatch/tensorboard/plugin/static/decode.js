@@ -25,57 +25,68 @@ export async function readFrames(buffer, { height, width, stack, indices }) {
   const colours = view.getUint16(0, true);
   const start = 2 + 3 * colours;
   const table = Uint16Array.from({ length: stacked }, (_, i) => view.getUint16(start + 2 * i, true));
-  const pictures = start + 2 * stacked;
-  const expected = pictures + (Math.max(...table) + 1) * area;
+  const screens = Math.max(...table) + 1;
+  const expected = start + 2 * stacked + screens * area;
   if (bytes.length < expected)
     throw new Error(`expected ${expected} bytes of frames, got ${bytes.length}: the file is damaged`);
+  const pictures = turned(bytes.subarray(start + 2 * stacked), screens, area);
   const screen = (frame, layer) => {
-    const place = pictures + table[frame * stack + layer] * area;
-    return bytes.subarray(place, place + area);
+    const place = table[frame * stack + layer] * area;
+    return pictures.subarray(place, place + area);
   };
   return { palette: bytes.subarray(2, start), screen };
 }
 
-// The header of a checkpoint's maps and `levels(target)`: its levels, inflated when first asked for, or null.
+// Screen after screen, out of pixel after pixel with what it is on each screen.
+function turned(pixels, screens, area) {
+  const pictures = new Uint8Array(screens * area);
+  for (let pixel = 0, at = 0; pixel < area; pixel++) {
+    for (let screen = 0; screen < screens; screen++) pictures[screen * area + pixel] = pixels[at++];
+  }
+  return pictures;
+}
+
+// The header of a checkpoint's maps and `levels(target)`: its levels, read when first asked for, or null.
 export async function readMaps(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-  const packed = new Map();
-  let start = 4 + length;
-  header.targets.forEach((target, i) => {
-    packed.set(target, new Uint8Array(buffer, start, header.lengths[i]));
-    start += header.lengths[i];
-  });
-  const inflated = new Map();
+  const found = new Map();
+  let pairs = null;
   const levels = async (target) => {
-    if (!packed.has(target)) return null;
-    if (!inflated.has(target)) inflated.set(target, inflatedMap(packed.get(target), header.shape));
-    return inflated.get(target);
+    const index = header.targets.indexOf(target);
+    if (index < 0) return null;
+    pairs ??= inflate(new Uint8Array(buffer, 4 + length), 2 * header.pairs);
+    const told = await pairs;
+    if (!found.has(target)) found.set(target, levelsOf(told, header, index));
+    return found.get(target);
   };
   return { ...header, levels };
 }
 
-// Pairs of the zeros that come before a level, and the level; zeros behind the last.
-async function inflatedMap(packed, shape) {
+// The levels of one target, which run over y, x, stack and time, time fastest, out of pairs that run over y, x, stack,
+// target and time: first the zeros before each level, then each level; zeros behind the last.
+function levelsOf(told, { shape, targets, pairs }, index) {
+  const [frames] = shape;
   const levels = new Int8Array(shape.reduce((all, one) => all * one, 1));
-  const pairs = await inflate(packed, 2 * levels.length);
-  let place = 0;
-  for (let i = 0; i < pairs.length; i += 2) {
-    place += pairs[i];
-    levels[place++] = pairs[i + 1];
+  let place = -1;
+  for (let i = 0; i < pairs; i++) {
+    place += told[i] + 1;
+    const row = Math.floor(place / frames);
+    if (row % targets.length === index)
+      levels[((row - index) / targets.length) * frames + (place % frames)] = told[pairs + i];
   }
-  if (place > levels.length) throw new Error(`a map must hold ${levels.length} levels, got more: the file is damaged`);
+  const most = levels.length * targets.length;
+  if (told.length !== 2 * pairs || place >= most)
+    throw new Error(`maps must hold ${pairs} pairs for ${most} levels: the file is damaged`);
   return levels;
 }
 
-// One frame's levels out of a map of one target, whose bytes run over stack, y, x and time, time fastest.
-// Of one stacked frame, or of the sum over the stack.
+// One frame's levels out of those of one target: of one stacked frame, or of the sum over the stack.
 function frameLevels(levels, [frames, stack, height, width], frame, layer = null) {
-  const area = height * width;
+  const sum = new Int16Array(height * width);
   const layers = layer === null ? Array.from({ length: stack }, (_, i) => i) : [layer];
-  const sum = new Int16Array(area);
   for (const each of layers) {
-    for (let pixel = 0, at = each * area * frames + frame; pixel < area; pixel++, at += frames)
+    for (let pixel = 0, at = each * frames + frame; pixel < sum.length; pixel++, at += stack * frames)
       sum[pixel] += levels[at];
   }
   return sum;

@@ -61,7 +61,7 @@ async function fetched(run, checkpoint, target) {
     const maps = await mapsWith(run, checkpoint, target);
     const levels = await maps.levels(target);
     const end = maps.scale[target];
-    return { maps, levels, own: end, end, unit: end / maps.top[target], problem: levels ? "" : "missing" };
+    return { maps, levels, own: end, end, unit: end / maps.top, problem: levels ? "" : "missing" };
   } catch (error) {
     return { problem: `no maps of step ${whole(checkpoint.step)}: ${error.message}` };
   }

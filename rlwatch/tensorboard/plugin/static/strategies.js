@@ -129,6 +129,6 @@ async function point(view, { store, data }, event) {
   view.peek.style.left = `${left}px`;
   view.told.textContent = `${found.strategy} · frame ${frame + 1} of the clip · ${probe.situation[frame]}`;
   const maps = await loadMaps(run, view.from.step).catch(() => null);
-  const heat = maps && heatAt(await maps.levels(target), maps.shape, maps.top[target], frame);
+  const heat = maps && heatAt(await maps.levels(target), maps.shape, maps.top, frame);
   paintScreen(view.peek, screenOf(probe, frames, frame), heat, "all");
 }
