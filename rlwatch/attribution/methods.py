@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rlwatch.attribution.checks import check_setting
@@ -168,10 +168,10 @@ def rewind(options: Mapping[str, Any], state: Tensor | None) -> None:
         options["generator"].set_state(state)
 
 
-def of_part(options: Mapping[str, Any], start: int, stop: int, probes: int) -> dict[str, Any]:
+def of_part(options: Mapping[str, Any], part: slice | Int[Tensor, " part"], probes: int) -> dict[str, Any]:
     """The options for some of the probes: what is given per probe is cut."""
     return {
-        name: value[start:stop]
+        name: value[part]
         if isinstance(value, Tensor) and value.ndim == 4 and len(value) == probes  # noqa: PLR2004  (a picture per probe)
         else value
         for name, value in options.items()

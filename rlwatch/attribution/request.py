@@ -54,7 +54,7 @@ class Request:
             if self.method not in QUERYING:
                 return self._passed(observed, targets)
             rewind(self.options, self.begin)
-            options = of_part(self.options, start, start + size, len(self.observed))
+            options = of_part(self.options, slice(start, start + size), len(self.observed))
             found = queried(self.network, observed, targets, self.method, options)
             return [found[0], torch.stack(found[2::2], 1)] if targets is None else found
 

@@ -93,6 +93,15 @@ def pixels(masks: Mapping[str, Bool[np.ndarray, "probe stack y x"]]) -> dict[str
     return {name: Pixels(np.flatnonzero(mask), mask.sum(axis=(1, 2, 3))) for name, mask in masks.items()}
 
 
+def pixels_on(where: Pixels, frames: Int[np.ndarray, " part"], size: int) -> Pixels:
+    """An object's pixels on some of a probe's frames, of `size` pixels each, as of a probe of these alone."""
+    place = np.full(len(where.area), -1)
+    place[frames] = np.arange(len(frames))
+    frame, pixel = np.divmod(where.index, size)
+    kept = place[frame] >= 0
+    return Pixels(place[frame[kept]] * size + pixel[kept], where.area[frames])
+
+
 def target_relevance(
     relevance: Float[np.ndarray, "probe stack y x"],
     score: Float[np.ndarray, " probe"],

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from rlwatch.attribution.randomise import untrained
 from rlwatch.measures.drift import traced
 from rlwatch.measures.relevance import Pixels, TargetRelevance, object_relevance, pixels, target_relevance
 from rlwatch.monitor.asking import TARGETS, Network, device_of, numbers
-from rlwatch.monitor.baseline import Baseline, merged
+from rlwatch.monitor.baseline import Baseline, asked, merged
 from rlwatch.monitor.comparison import Comparison, Look, Maps, timed
 from rlwatch.monitor.matching import check_places, matched
 from rlwatch.monitor.trust import Sample, sample, trust, validity
@@ -101,12 +101,13 @@ class Examination:
     def twin(self, number: int) -> Baseline:
         """What the objects get, per target, of one freshly drawn copy of the network, which must be a module."""
         assert isinstance(self.network, nn.Module)  # noqa: S101 - nothing else is drawn anew
-        explained = self._explain(untrained(self.network, self.seed + number), self._observations)
-        drawn = {}
-        for target, one in explained.items():
-            generator = np.random.default_rng(self.seed)
-            drawn[target] = object_relevance(above_rounding(one), self.objects, self.probe.episode, generator)
-        return drawn
+        frames, objects = self._asked
+        chosen = torch.from_numpy(frames)
+        options = of_part(self.options, chosen, len(self._observations))
+        explained = self._explain(untrained(self.network, self.seed + number), self._observations[chosen], options)
+        episode, generator = self.probe.episode[frames], partial(np.random.default_rng, self.seed)
+        relevance = {target: above_rounding(one) for target, one in explained.items()}
+        return {target: object_relevance(one, objects, episode, generator()) for target, one in relevance.items()}
 
     def report(
         self, step: int, *, network: Network | None = None, checkpoint: str = "", returns: float = np.nan
@@ -162,7 +163,7 @@ class Examination:
         """
         cost: dict[str, float] = {}
         end = begin + self._batch
-        options = of_part(self.options, begin, end, len(self._observations))
+        options = of_part(self.options, slice(begin, end), len(self._observations))
         with timed(cost, "explain"):
             explained = self._explain(network or self.network, self._observations[begin:end], options)
         return explained, cost["explain"]
@@ -218,6 +219,10 @@ class Examination:
         return explained, cost["explain"] + sum(seconds for _, seconds in parts)
 
     @cached_property
+    def _asked(self) -> tuple[Int[np.ndarray, " part"], Mapping[str, Pixels]]:
+        return asked(self.objects, (*self.probe.stack.shape, *self.probe.size))
+
+    @cached_property
     def _sample(self) -> Sample:
         return sample(self.probe, self.objects)
 
@@ -236,8 +241,9 @@ class Examination:
         reserved = sorted(self.options.keys() & {"network", "observations", "targets", "target", "method"})
         if reserved:
             raise ValueError(f"options are the method's own keywords, got {', '.join(reserved)}: give it by itself")
+        options = of_part(self.options, slice(2), len(self._observations))
         try:
-            return self._explain(self.network, self._observations[:2])
+            return self._explain(self.network, self._observations[:2], options)
         except TypeError as error:
             if not self.options:
                 raise
