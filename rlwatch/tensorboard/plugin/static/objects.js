@@ -148,9 +148,9 @@ function intervalOf({ low, high }) {
 }
 
 // What the interval says, against twice chance and the untrained networks.
-function verdict({ lift, low, high, looked, from, chance }) {
-  const unseen = "Never visible in the probe, or no positive relevance";
-  if (!isNumber(lift)) return light("unknown", "not on screen", unseen);
+function verdict({ lift, low, high, frames, looked, from, chance }) {
+  if (!frames) return light("unknown", "not on screen", "Never visible in the probe");
+  if (!isNumber(lift)) return light("unknown", "no relevance", "The maps of the frames that show it hold nothing positive");
   if (looked) return light("good", "looked at", `The whole interval lies above ${brief(from)}`);
   if (low > chance) return light("some", "a little", `Above ${brief(chance)}, looked at from ${brief(from)} on`);
   return high < 1

@@ -36,7 +36,7 @@ function inside(context, box, draw) {
 
 function paintAxes(context, plot) {
   const { box, x, y, r, state } = plot;
-  const words = state.measure === "share" ? percent : (value) => String(+value.toPrecision(3));
+  const words = state.measure === "share" ? percent : plain;
   y.ticks.forEach((tick) => {
     rule(
       context,
@@ -57,6 +57,10 @@ function paintAxes(context, plot) {
   if (r) r.ticks.forEach((tick) => write(context, short(tick), box.right + 8, r.at(tick), "left", RETURN));
   if (r) write(context, "return", box.right + 4, 10, "left", RETURN);
   if (plot.published.length) paintEpochs(context, plot);
+}
+
+function plain(value) {
+  return value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(0) : String(+value.toPrecision(3));
 }
 
 function paintEpochs(context, { box, epochs }) {

@@ -132,6 +132,8 @@ function explained(plot, state) {
   if (averaged) parts.push(`mean of ${plot.runs.length} runs, as far as all have got · band: their range`);
   else if (state.measure === "lift") parts.push("band: 95 % interval");
   if (plot.untrained.length) parts.push("dashes: untrained");
+  const isBelow = plot.isLog && plot.lines.some((one) => one.values.some((value) => value < plot.low));
+  if (isBelow) parts.push(`at the bottom: ${brief(plot.low)} or less`);
   if (plot.returns.some((one) => one.steps.length)) parts.push(`grey: return (${plot.returns[0].tag})`);
   if (plot.runs.length > 1 && !state.mean) parts.push(`line styles: ${plot.runs.join(", ")}`);
   if (plot.published.length)
