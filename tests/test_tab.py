@@ -6,6 +6,7 @@ import torch
 
 from rlwatch.pictures import panel
 from tests.fixtures.browser import resize, wait
+from tests.fixtures.synthetic_run import write_run
 from tests.fixtures.tab import (
     LAST,
     MAIN,
@@ -87,10 +88,14 @@ def test_runs_are_laid_over_one_another_or_averaged(tab, board):
     tab.open()
     assert "mean of runs" not in tab.texts(".timeline .toggle")
     tab.click("#others summary")
+    lengthened = """const name = document.querySelector('.choices label');
+        name.append("x".repeat(200));
+        return name.scrollWidth <= name.clientWidth"""
+    assert tab.js(lengthened)
     tab.one("#others input[type=search]").send_keys(OTHER)
     assert [name.strip() for name in tab.texts(".choices label")] == [OTHER]
     tab.changes(".fill", lambda: tab.click(".choices label", OTHER))
-    tab.says(".timeline .note", f"line styles: {MAIN}, {OTHER}")
+    tab.says(".timeline .note", f"line styles: ——— {MAIN}, — — {OTHER}")
     tab.click("#others summary")
     tab.changes(".fill", lambda: tab.click(".timeline .toggle", "mean"))
     width = tab.one("#timeline").size["width"]
@@ -173,6 +178,15 @@ def flat_network(probe):
         for layer in (one for one in network.modules() if isinstance(one, torch.nn.Linear)):
             layer.weight.zero_()
     return network
+
+
+def test_one_checkpoint_is_to_be_seen_on_the_timeline_and_in_the_table(browser, tmp_path, scene):
+    write_run(tmp_path / "runs" / "first", 1, scene=scene, phases=1)
+    with own_tab(browser, tmp_path / "runs", tmp_path, lambda address: checkpoints(address, "first")) as tab:
+        tab.open(shown=["ball"])
+        for canvas, names in ((".fill", 110), ("tr[data-object=ball] canvas", 1)):
+            yellow = (picture(tab, canvas)[:, :-names] == panel.OUTLINES[0]).all(axis=2)
+            assert yellow.sum() >= 4
 
 
 def test_small_relevance_stands_on_the_logarithmic_axis(tab, board):

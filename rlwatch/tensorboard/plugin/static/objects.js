@@ -185,8 +185,9 @@ function drawnSparkline({ values }, colour) {
   const canvas = el("canvas", { width: 168, height: 36 });
   const context = canvas.getContext("2d");
   const most = Math.max(...values.filter(Number.isFinite), 2);
-  const x = (i) => 2 + (i / Math.max(1, values.length - 1)) * 164;
+  const x = (i) => (values.length > 1 ? 2 + (i / (values.length - 1)) * 164 : 166);
   context.beginPath();
+  if (values.length === 1) context.moveTo(150, 33 - (values[0] / most) * 30);
   values.forEach((value, i) => Number.isFinite(value) && context.lineTo(x(i), 33 - (value / most) * 30));
   Object.assign(context, { strokeStyle: colour, lineWidth: 2.5, lineJoin: "round" });
   context.stroke();

@@ -87,13 +87,16 @@ function write(context, text, left, top, align, colour = FAINT) {
   context.fillText(text, left, top);
 }
 
-// A path over points, with a gap where a value is missing.
+const ALONE = 6; // pixels to each side
+
+// A path over points, with a gap where a value is missing; a value between gaps is a dash.
 function trace(context, xs, ys) {
   context.beginPath();
-  let drawing = false;
+  const isDrawn = (i) => Number.isFinite(ys[i]);
   xs.forEach((x, i) => {
-    if (Number.isFinite(ys[i])) context[drawing ? "lineTo" : "moveTo"](x, ys[i]);
-    drawing = Number.isFinite(ys[i]);
+    const isAlone = !isDrawn(i - 1) && !isDrawn(i + 1);
+    if (isDrawn(i)) context[isDrawn(i - 1) ? "lineTo" : "moveTo"](isAlone ? x - ALONE : x, ys[i]);
+    if (isDrawn(i) && isAlone) context.lineTo(x + ALONE, ys[i]);
   });
 }
 
