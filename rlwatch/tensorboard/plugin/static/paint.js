@@ -1,7 +1,7 @@
 // The timeline on its canvases: one for what stays, one above it for the chosen checkpoint and the pointer.
 import { nearest } from "./curves.js";
 import { percent, short } from "./dom.js";
-import { LONGEST_NAME } from "./plot.js";
+import { LONGEST_NAME, NAMES } from "./plot.js";
 
 const INK = "#e8eaed";
 const FAINT = "#9aa0ab";
@@ -184,7 +184,7 @@ function paintNames(context, { lines, y, box }) {
   labels.forEach(({ name, colour, place }) => {
     context.font = `600 ${FONT}`;
     const fitting = name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}…` : name;
-    write(context, fitting, box.right + 38, place, "left", colour);
+    write(context, fitting, box.right + NAMES, place, "left", colour);
     context.font = FONT;
   });
 }

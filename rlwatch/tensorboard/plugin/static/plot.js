@@ -8,6 +8,7 @@ import { EPOCHS, PUBLISHED } from "./published.js";
 const MARGINS = { left: 44, right: 106, top: 34, bottom: 34 };
 const LETTER = 7; // pixels
 export const LONGEST_NAME = 16;
+export const NAMES = 48; // pixels between the plot and the names: room for "−12.5k" beside the axis of the return
 // What a logarithmic axis always holds, and the least that it tells apart from 0: chance and twice chance for lifts.
 const LOGARITHMIC = { lift: [[1, 2], 0.1], relevance: [[], 0] };
 const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
@@ -117,7 +118,7 @@ function axesOf({ lines, untrained, returns, published, state }, width, height) 
 // Beside the plot stand the axis of the return and the names of the curves.
 function roomForNames(lines) {
   const longest = Math.max(...lines.map((one) => Math.min(one.name.length, LONGEST_NAME)), 0);
-  return Math.max(MARGINS.right, 44 + LETTER * longest);
+  return Math.max(MARGINS.right, NAMES + 6 + LETTER * longest);
 }
 
 // Onsets stand on their object's curve, births of strategies and alarms at the top.
