@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import io
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -213,4 +214,11 @@ def tell(agent: Any, watch: Any, stopped: int) -> None:
         print("\n".join(finding.text for finding in watch.findings) or NOTHING_FOUND)
     if stopped:
         print(f"stopped; to go on: python -m agents.dqn --resume {folder}")
-    print(f"the run is in {folder}; to look at it: make board", flush=True)
+    print(f"the run is in {folder}; to look at it: {board(folder)}", flush=True)
+
+
+def board(folder: Path) -> str:
+    """The command that shows a run in TensorBoard: `make board` where that shows it, in a clone and below its runs/."""
+    if Path("Makefile").is_file() and Path("runs").resolve() in folder.resolve().parents:
+        return "make board"
+    return f"tensorboard --logdir {shlex.quote(str(folder.parent))} --samples_per_plugin images=1000"

@@ -8,11 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from rlwatch import outputs
 from rlwatch.commands import compare, probes
-from rlwatch.commands.terminal import console_of, end_quietly, interrupted, own_output, shown_progress
+from rlwatch.commands.terminal import console_of, end_quietly, interrupted, own_output, say, shown_progress
 from rlwatch.commands.told import METHODS, above, check_target, folder, setting
 from rlwatch.connection import HERE, connected
 from rlwatch.loading import loaded
@@ -201,7 +201,7 @@ def _print_tables(reports: Iterator[Report], target: str, output: Any) -> None:
         console.print(table)
         found = [finding.text for finding in report.findings] + ([report.trust] if report.trust else [])
         for line in [*found, *(f"note: {note}" for note in report.notes)]:
-            console.print(line, highlight=False, soft_wrap=True)
+            say(console, line)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -221,7 +221,7 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([check._asdict() for check in checks]))  # noqa: T201
     else:
-        table = Table("what", "works", "found", "what to do")
+        table = Table(*(Column(one, overflow="fold") for one in ("what", "works", "found", "what to do")))
         for check in checks:
             table.add_row(check.what, "yes" if check.works else "NO", check.found, check.remedy)
         console_of(sys.stdout).print(table)

@@ -45,8 +45,13 @@ def grouped(runs: Sequence[Run], *, taken: Collection[str] = ()) -> dict[str, li
         base = path.name if names.count(path.name) == 1 else path.relative_to(above).as_posix()
         shared = frozenset.intersection(*by_settings)
         for settings, some in by_settings.items():
-            found[" ".join([base, *sorted(f"{name}={value}" for name, value in settings - shared)])] = some
+            found[" ".join([base, *sorted(f"{name}={_said(value)}" for name, value in settings - shared)])] = some
     return found
+
+
+def _said(value: Any) -> Any:
+    """A hyperparameter as a person writes it: TensorBoard keeps every number with a fraction."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def stem(folder: Path) -> Path:

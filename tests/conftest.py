@@ -1,8 +1,13 @@
 """What every test shares."""
 
+import io
+from contextlib import redirect_stdout
+
 import pytest
 import torch
 from jaxtyping import config
+
+from rlwatch.cli import main
 
 pytest_plugins = ["tests.fixtures.tab", "tests.fixtures.log_folders", "tests.fixtures.recorded"]
 
@@ -26,3 +31,24 @@ def types_unchecked():
     config.update("jaxtyping_disable", True)
     yield
     config.update("jaxtyping_disable", False)
+
+
+class Terminal(io.StringIO):
+    """What is printed at a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def at_terminal(monkeypatch):
+    """What a command prints at a terminal of 80 columns without colours."""
+    for name, value in (("COLUMNS", "80"), ("NO_COLOR", "1"), ("TERM", "dumb")):
+        monkeypatch.setenv(name, value)
+
+    def printed(*arguments):
+        with redirect_stdout(Terminal()) as output:
+            assert main([str(one) for one in arguments]) == 0
+        return output.getvalue()
+
+    return printed

@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from rlwatch import cli
+from rlwatch import cli, doctor
 from rlwatch.attribution import METHODS, targets
 from rlwatch.attribution.methods import PERTURBING
 from rlwatch.cli import main
 from rlwatch.commands import told
+from rlwatch.doctor import Check
 from tests.fixtures.watched import Nature, read, tags
 from tests.frameworks.events import small
 
@@ -142,6 +143,23 @@ def test_record_makes_a_probe_of_any_game_that_explain_and_probe_read(tmp_path, 
     assert 0.9 < described["objects"]["cars"]["tracked"] <= 1
 
 
+def test_probe_says_what_is_in_it_in_words(at_terminal):
+    exact, found = at_terminal("probe", "breakout"), at_terminal("probe", "seaquest")
+    assert "tracked" not in exact
+    assert "tracked: in which part of the screens" in found
+    assert "situations: 4 early, 3 mid, 6 tunnel, 3 late\nactions: NOOP, FIRE, RIGHT, LEFT\n" in exact
+    assert max(map(len, found.splitlines())) <= 80
+    assert "actions: NOOP, FIRE, UP, RIGHT, LEFT, DOWN, UPRIGHT, UPLEFT, DOWNRIGHT, \nDOWNLEFT, " in found
+
+
+def test_what_is_printed_is_never_read_as_markup(tmp_path, capsys):
+    named = tmp_path / "runs[lr=0.1]" / ":fire:.pt"
+    named.parent.mkdir()
+    torch.save({"model": Nature().state_dict(), "step": 0, "game": "breakout"}, named)
+    assert main(["explain", str(named)]) == 0
+    assert "runs[lr=0.1]/:fire:.pt" in "".join(capsys.readouterr().out.split())
+
+
 def test_probe_takes_the_users_names(tmp_path, capsys):
     (tmp_path / "names.toml").write_text('drop = ["ball"]')
     assert main(["probe", "pong", "--objects", str(tmp_path / "names.toml"), "--json"]) == 0
@@ -156,6 +174,13 @@ def test_record_lets_a_checkpoint_play(folder, tmp_path):
     out = str(tmp_path / "x.npz")
     assert main(["record", "breakout", "--out", out, "--policy", checkpoint, "--steps", "1500"]) == 0
     assert main(["explain", checkpoint, "--probe", out, "--json"]) == 0
+
+
+def test_what_the_doctor_found_is_whole_in_a_narrow_terminal(at_terminal, monkeypatch):
+    found = Check("RLWATCH tab", works=True, found="rlwatch." + 60 * "x" + "end", remedy="")
+    monkeypatch.setattr(doctor, "examine_machine", lambda: [found])
+    lines = at_terminal("doctor").splitlines()[3:-1]
+    assert found.found in "".join(line.split("│")[3].strip() for line in lines)
 
 
 def test_the_doctor_finds_this_machine_well(capsys):

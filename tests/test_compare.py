@@ -167,6 +167,13 @@ def test_the_program_prints_a_table_per_variant(runs, capsys, monkeypatch):
     assert "one seed, intervals over the probe's episodes" in printed
 
 
+def test_in_a_narrow_terminal_lifts_stay_whole_and_no_name_is_cut_off(runs, at_terminal):
+    printed = at_terminal("compare", runs)
+    assert all(between in printed for between in ("[4.5, 5.5]", "[1.0, 3.7]", "[1.3, 7.3]", "[2.7, 8.3]"))
+    assert "…" not in printed
+    assert "eval/return: at each step the mean since the checkpoint before it" in printed
+
+
 def test_tensorboard_reads_a_run_per_variant_and_the_newest_comparison_only(runs, tmp_path):
     for arguments in (["--target", "contrast"], []):
         assert main(["compare", str(runs), "--logdir", str(tmp_path), *arguments]) == 0

@@ -3,11 +3,13 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from agents.dqn import main
+from agents.parts import board
 from tests.fixtures.agents import tiny
 
 
@@ -85,3 +87,13 @@ def test_wrong_options_are_refused_with_a_remedy(tmp_path, options, remedy, caps
 @pytest.mark.parametrize("name", ["ms_pacman", "MsPacman", "ALE/MsPacman-v5", "MsPacmanNoFrameskip-v4", "ms-pacman"])
 def test_a_game_goes_by_any_of_its_names(name, tmp_path):
     assert tiny(tmp_path, game=name).game == "ms_pacman"
+
+
+def test_the_last_words_lead_to_the_run_wherever_it_lies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path / "my runs" / "first"
+    shown = f"tensorboard --logdir '{elsewhere.parent}' --samples_per_plugin images=1000"
+    assert board(Path("runs/first")) == "tensorboard --logdir runs --samples_per_plugin images=1000"
+    (tmp_path / "Makefile").touch()
+    assert board(Path("runs/first")) == "make board"
+    assert board(elsewhere) == shown

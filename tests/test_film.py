@@ -147,6 +147,39 @@ def test_every_one_of_eighteen_actions_has_a_row_above_the_colour_scale():
     assert len(shown) > panel.HEADER + 630 + panel.MARGIN
 
 
+@pytest.mark.parametrize("name", ["FIRE", "UPRIGHTFIRE", "DOWNRIGHTFIRE", "A VERY LONG NAME OF AN ACTION"])
+def test_the_name_of_the_best_action_leaves_the_heading_of_the_bars_as_it_is(name):
+    line, heading = slice(panel.HEADER + 40, panel.HEADER + 72), slice(0, width("Q-values", 24))
+    actions = ["NOOP", name, "RIGHT", "LEFT"]
+
+    named, plain = (panel_of(pictures(actions=one)[0])[line] for one in (actions, ACTIONS))
+
+    np.testing.assert_array_equal(named[:, heading], plain[:, heading])
+    assert (named[:, heading.stop + 12 :] != named[0, 0]).any()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ends"),
+    [(-0.016, -0.002, ("-0.016", "-0.002")), (-0.0004, 0.1, ("0.000", "0.100")), (-2.0, 1.5, ("-2.00", "1.50"))],
+)
+def test_the_ends_of_the_bars_have_the_decimals_of_the_bars(low, high, ends):
+    bars = panel.Bars(ACTIONS, low, high, 34)
+
+    assert (bars.words(low), bars.words(high)) == ends
+
+
+def test_a_bar_ends_before_a_long_number():
+    for q_values in ([0.0, 1234.5, 3.0, 4.0], [-123.45, -124.0, -123.5, -123.9]):
+        bars = panel.Bars(ACTIONS, min(q_values), max(q_values), 34)
+        page = np.zeros((panel.HEADER + 400, panel.PANEL), np.uint8)
+
+        bars.draw(page, np.array(q_values))
+
+        full = panel.BRIGHT + 7
+        best = page[panel.HEADER + 84 + 34 * int(np.argmax(q_values)) + 3]
+        assert np.flatnonzero(best == full).max() < panel.PANEL - width(bars.words(max(q_values)), bars.size)
+
+
 def test_equal_q_values_are_drawn():
     pictures(q_values=np.ones((1, 4), np.float32))
 

@@ -2,9 +2,22 @@
 
 import numpy as np
 import pytest
+import torch
 
+from rlwatch.pictures import panel
 from tests.fixtures.browser import resize, wait
-from tests.fixtures.tab import LAST, MAIN, OTHER, STEPS, checkpoints
+from tests.fixtures.synthetic_run import write_run
+from tests.fixtures.tab import (
+    LAST,
+    MAIN,
+    OTHER,
+    STEPS,
+    checkpoints,
+    own_tab,
+    picture,
+    real_network,
+    write_real,
+)
 
 pytestmark = pytest.mark.real
 
@@ -20,7 +33,7 @@ def test_the_first_sight_in_tensorboard_says_what_the_value_rests_on(tab, board)
     assert tab.js("return document.documentElement.scrollWidth <= innerWidth")
 
 
-@pytest.mark.parametrize("size", [(1280, 720), (1440, 900), (1920, 1080)])
+@pytest.mark.parametrize("size", [(700, 900), (1150, 800), (1280, 720), (1440, 900), (1920, 1080)])
 @pytest.mark.parametrize("compare", [False, True])
 def test_nothing_is_cut_off_at_the_side_and_no_letter_is_tiny(tab, browser, size, compare):
     resize(browser, *size)
@@ -34,6 +47,8 @@ def test_nothing_is_cut_off_at_the_side_and_no_letter_is_tiny(tab, browser, size
             .filter(([one, box]) => box.right > room.right + 1 || box.left < room.left - 1)
             .map(([one]) => one.className)"""
     assert tab.js(beyond) == []
+    table = "const table = document.querySelector('.scroll'); return table.scrollWidth <= table.clientWidth"
+    assert size[0] < 1000 or tab.js(table)
 
 
 def test_the_timeline_reads_values_and_leads_to_a_checkpoint(tab, board):
@@ -73,10 +88,14 @@ def test_runs_are_laid_over_one_another_or_averaged(tab, board):
     tab.open()
     assert "mean of runs" not in tab.texts(".timeline .toggle")
     tab.click("#others summary")
+    lengthened = """const name = document.querySelector('.choices label');
+        name.append("x".repeat(200));
+        return name.scrollWidth <= name.clientWidth"""
+    assert tab.js(lengthened)
     tab.one("#others input[type=search]").send_keys(OTHER)
     assert [name.strip() for name in tab.texts(".choices label")] == [OTHER]
     tab.changes(".fill", lambda: tab.click(".choices label", OTHER))
-    tab.says(".timeline .note", f"line styles: {MAIN}, {OTHER}")
+    tab.says(".timeline .note", f"line styles: ——— {MAIN}, — — {OTHER}")
     tab.click("#others summary")
     tab.changes(".fill", lambda: tab.click(".timeline .toggle", "mean"))
     width = tab.one("#timeline").size["width"]
@@ -135,6 +154,49 @@ def test_the_table_holds_the_figures_and_sorts_by_each_column(tab, board):
 
 def names(tab):
     return tab.js("return [...document.querySelectorAll('tbody tr')].map((one) => one.dataset.object)")
+
+
+def test_objects_on_which_nothing_rests_are_not_told_to_be_off_the_screen(browser, tmp_path, scene):
+    write_real(tmp_path / "runs" / "flat", scene.probe, network=flat_network(scene.probe))
+    with own_tab(browser, tmp_path / "runs", tmp_path, lambda address: checkpoints(address, "flat")) as tab:
+        tab.open(step=0)
+        assert checkpoints(tab.address, "flat")[0]["objects"]["ball"] == {
+            **dict.fromkeys(("lift", "low", "high", "share", "share_negative")),
+            "relevance": 0.0,
+            "frames": len(scene.probe),
+        }
+        row = next(row for row in tab.texts("tbody tr") if row.startswith("ball"))
+        assert row.endswith("no relevance")
+        tab.open(step=0, measure="relevance")
+        assert "at the bottom: 0.087 or less" in tab.text(".timeline .note")
+
+
+def flat_network(probe):
+    """Q-values that rest on the head's biases alone."""
+    network = real_network(probe)
+    with torch.no_grad():
+        for layer in (one for one in network.modules() if isinstance(one, torch.nn.Linear)):
+            layer.weight.zero_()
+    return network
+
+
+def test_one_checkpoint_is_to_be_seen_on_the_timeline_and_in_the_table(browser, tmp_path, scene):
+    write_run(tmp_path / "runs" / "first", 1, scene=scene, phases=1)
+    with own_tab(browser, tmp_path / "runs", tmp_path, lambda address: checkpoints(address, "first")) as tab:
+        tab.open(shown=["ball"])
+        for canvas, names in ((".fill", 110), ("tr[data-object=ball] canvas", 1)):
+            yellow = (picture(tab, canvas)[:, :-names] == panel.OUTLINES[0]).all(axis=2)
+            assert yellow.sum() >= 4
+
+
+def test_small_relevance_stands_on_the_logarithmic_axis(tab, board):
+    found = [one["objects"]["ball"]["relevance"] for one in checkpoints(board, "real")]
+    assert 0 < max(found) < 0.1
+    tab.open(run="real", measure="relevance", shown=["ball"])
+    drawn = picture(tab, ".fill")
+    rows = np.flatnonzero((drawn == panel.OUTLINES[0]).all(axis=2).any(axis=1))
+    assert rows.min() < len(drawn) / 2
+    assert "at the bottom" not in tab.text(".timeline .note")
 
 
 def test_lights_say_in_words_how_far_the_maps_can_be_trusted(tab):

@@ -146,6 +146,26 @@ def test_bars_show_all_q_values_and_the_greedy_action(tab, board):
     assert [name.startswith("▸") for name, _ in shown] == [value == max(values) for value in values]
 
 
+def test_long_q_values_stay_inside_their_column(tab):
+    tab.open(run="real", compare=True, step=0)
+    lengthened = """const values = [...document.querySelectorAll('.bar .value')];
+        values.forEach((one) => (one.textContent = '−123.45'));
+        return values.every((one) => one.scrollWidth <= one.clientWidth)"""
+    assert tab.js(lengthened)
+    assert tab.js("return [...document.querySelectorAll('.bar')].every((one) => one.scrollWidth <= one.clientWidth)")
+
+
+def test_numbers_are_rounded_as_in_clips_and_texts_and_a_zero_has_no_sign(tab):
+    tab.open()
+    told = 3.25, 3.75, 0.15, 0.125, 2.5, 100.5, -3.25, 6.35
+    words = """const [numbers, done] = arguments;
+        import("/data/plugin/rlwatch/static/dom.js").then(({ brief, decimals }) =>
+            done([numbers.map(brief), [-0.0004, -0.0006].map((one) => decimals(one, 3))]))"""
+    places = [0 if abs(one) >= 100 else 1 if abs(one) >= 1 else 2 for one in told]
+    expected = [f"{one:.{count}f}".replace("-", "−") for one, count in zip(told, places, strict=True)]
+    assert tab.browser.execute_async_script(words, told) == [expected, ["0.000", "−0.001"]]
+
+
 def shown_levels(found, target, frame):
     """The heat that a screen shows, of the maps that the server gave."""
     summed = found.levels[target][frame].astype(int).sum(axis=0)

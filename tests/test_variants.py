@@ -40,8 +40,8 @@ def test_seeds_of_one_name_and_one_setting_are_one_variant():
 
 
 def test_runs_of_one_name_and_other_hyperparameters_are_other_variants_that_say_so():
-    runs = [run("r/b-1", seed=1.0, lr=0.1, batch=8.0), run("r/b-2", seed=2.0, lr=0.2, batch=8.0)]
-    assert list(grouped(runs)) == ["b lr=0.1", "b lr=0.2"]
+    runs = [run("r/b-1", seed=1.0, lr=0.1, batch=8.0), run("r/b-2", seed=2.0, lr=2.0, batch=8.0)]
+    assert list(grouped(runs)) == ["b lr=0.1", "b lr=2"]
 
 
 def test_the_same_name_in_two_folders_is_told_apart_by_them():

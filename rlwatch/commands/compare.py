@@ -10,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from rlwatch.commands.terminal import console_of
+from rlwatch.commands.terminal import console_of, say
 from rlwatch.commands.told import folder
 from rlwatch.compare import ComparedObject, Comparison, Variant, compare
 from rlwatch.measures.seeds import Band, Median
 from rlwatch.report import MEANINGS
 
-SHOWN = 4
-"""Steps of the axis that a table shows, the last one among them."""
+SHOWN, WIDE_ENOUGH = 4, 100
+"""Steps of the axis that a table shows, the last one among them; one less, and intervals in a line of their own, where
+the terminal is less wide."""
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -92,32 +93,34 @@ def _group(told: str) -> tuple[str, str]:
 
 def _print(compared: Comparison, console: Console) -> None:
     for variant in compared.variants:
-        console.print(_table(variant, compared))
-        console.print(f"runs: {', '.join(variant.runs)}", highlight=False, soft_wrap=True)
+        console.print(_table(variant, compared, narrow=console.width < WIDE_ENOUGH))
+        say(console, f"runs: {', '.join(variant.runs)}")
+    if compared.returns_tag is not None:
+        say(console, f"{compared.returns_tag}: at each step the mean since the checkpoint before it")
     for note in compared.notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        say(console, f"note: {note}")
 
 
-def _table(variant: Variant, compared: Comparison) -> Table:
-    shown = _shown(variant)
+def _table(variant: Variant, compared: Comparison, *, narrow: bool) -> Table:
+    shown, apart = _shown(variant, SHOWN - narrow), "\n" if narrow else " "
     over = (
         f"{len(variant.runs)} seeds" if variant.interval == "seeds" else "one seed, intervals over the probe's episodes"
     )
     title = f"{variant.name} ({over}): lift, {MEANINGS.get(compared.target, compared.target)}"
     steps = [f"step {variant.steps[index]:,}{_among(int(variant.seeds[index]), variant)}" for index in shown]
-    table = Table("object", "untrained", "onset", *steps, title=title)
+    table = Table(Column("object", overflow="fold"), "untrained", "onset", *steps, title=title)
     for name, one in sorted(variant.objects.items(), key=lambda item: -_rank(item[1])):
-        onset = _onset(one.onset, len(variant.runs))
-        table.add_row(name, _figure(one.untrained), onset, *_cells(one.lift, shown))
+        onset = _onset(one.onset, len(variant.runs), apart)
+        table.add_row(name, _figure(one.untrained), onset, *_cells(one.lift, shown, apart))
     if variant.returns is not None:
         table.add_section()
-        table.add_row(compared.returns_tag, "", "", *_cells(variant.returns, shown))
+        table.add_row(compared.returns_tag, "", "", *_cells(variant.returns, shown, apart))
     return table
 
 
-def _shown(variant: Variant) -> list[int]:
+def _shown(variant: Variant, most: int) -> list[int]:
     """Indices spread evenly over the axis, without its first, and the last that all seeds came to."""
-    spread = {int(index) for index in np.linspace(0, len(variant.steps) - 1, SHOWN + 1).round()[1:]}
+    spread = {int(index) for index in np.linspace(0, len(variant.steps) - 1, most + 1).round()[1:]}
     return sorted(spread | set(np.flatnonzero(variant.seeds == len(variant.runs))[-1:].tolist()))
 
 
@@ -130,12 +133,12 @@ def _rank(one: ComparedObject) -> float:
     return -math.inf if math.isnan(last) else last
 
 
-def _onset(onset: Median, runs: int) -> str:
+def _onset(onset: Median, runs: int, apart: str) -> str:
     ended = f", {onset.ended} ended early" if onset.ended else ""
     if not onset.reached:
         return f"none{ended}"
     among = "" if onset.reached == runs else f", {onset.reached} of {runs} seeds"
-    between = "" if math.isnan(onset.low) else f" [{_step(onset.low)}, {_step(onset.high)}]"
+    between = "" if math.isnan(onset.low) else f"{apart}[{_step(onset.low)}, {_step(onset.high)}]"
     return f"{_step(onset.middle)}{between}{among}{ended}"
 
 
@@ -150,8 +153,8 @@ def _figure(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.1f}"
 
 
-def _cells(band: Band, shown: list[int]) -> Iterator[str]:
+def _cells(band: Band, shown: list[int], apart: str) -> Iterator[str]:
     for index in shown:
         low, high = float(band.low[index]), float(band.high[index])
-        between = "" if math.isnan(low) else f" [{_figure(low)}, {_figure(high)}]"
+        between = "" if math.isnan(low) else f"{apart}[{_figure(low)}, {_figure(high)}]"
         yield f"{_figure(float(band.middle[index]))}{between}"

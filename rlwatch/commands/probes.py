@@ -4,12 +4,20 @@ import argparse
 import json
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
-from rlwatch.commands.terminal import console_of
+from rlwatch.commands.terminal import console_of, say
 from rlwatch.commands.told import above
+
+SURE = {
+    "tracked": "in which part of the screens, between its first and its last, it was found",
+    "whole": "in which part of those its size stayed nearly the same, as it does not when things touch or fall apart",
+}
+"""How sure it is that what bears one name is one kind of thing, see `rlwatch.atari.background.Sureness`."""
 
 
 def add_record(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -63,11 +71,21 @@ def _probe(options: argparse.Namespace) -> int:
     console = console_of(sys.stdout)
     objects, found = described.pop("objects"), described.pop("found")
     described["found"] = found["says"]
+    described["actions"] = ", ".join(described["actions"])
+    described["situations"] = ", ".join(f"{count} {one}" for one, count in Counter(described["situations"]).items())
     for name, value in described.items():
-        console.print(f"{name}: {value}", highlight=False, soft_wrap=True)
-    table = Table("object", "frames with it", "pixels in a stack", "tracked", "whole")
-    for name, one in objects.items():
-        sure = [f"{one[part]:.0%}" if part in one else "" for part in ("tracked", "whole")]
-        table.add_row(name, str(one["frames"]), f"{one['pixels']:.1f}", *sure)
-    console.print(table)
+        say(console, f"{name}: {value}")
+    shown = {part: told for part, told in SURE.items() if any(part in one for one in objects.values())}
+    console.print(_table(objects, list(shown)))
+    for part, told in shown.items():
+        say(console, f"{part}: {told}")
     return 0
+
+
+def _table(objects: dict[str, dict[str, Any]], shown: list[str]) -> Table:
+    """What is known of each object, with the columns of `SURE` that are shown."""
+    table = Table("object", "observations with it", "pixels in a stack", *shown)
+    for name, one in objects.items():
+        sure = [f"{one[part]:.0%}" if part in one else "" for part in shown]
+        table.add_row(name, str(one["frames"]), f"{one['pixels']:.1f}", *sure)
+    return table

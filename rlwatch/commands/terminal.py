@@ -43,8 +43,17 @@ def own_output() -> Iterator[Any]:
 
 
 def console_of(output: Any) -> Console:
-    """A console whose tables are as wide as the terminal; where there is none, as wide as they must be."""
-    return Console(file=output, width=None if output.isatty() else WIDE)
+    """A console whose tables are as wide as the terminal; where there is none, as wide as they must be.
+
+    What it prints is data, never markup: a folder may be called `run[lr=0.1]`.
+    """
+    width = None if output.isatty() else WIDE
+    return Console(file=output, width=width, markup=False, emoji=False, highlight=False)
+
+
+def say(console: Console, line: str) -> None:
+    """Print a line: in one piece into a file or a pipe, broken between words at a terminal."""
+    console.print(line, soft_wrap=not console.is_terminal)
 
 
 def end_quietly() -> None:

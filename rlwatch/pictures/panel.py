@@ -35,6 +35,7 @@ _PAPER, _WHITE, _GREY = (22, 24, 29), (244, 245, 247), (150, 155, 165)
 _DIMMED = 150
 _BARS, _FOOT = HEADER + 84, 172
 _LONGEST_NAME, _VALUE = 140, 78
+_HEADING = "Q-values"
 _LOWEST_ROW, _TALLEST_ROW = 18, 34
 
 
@@ -74,25 +75,27 @@ class Bars:
         """Where the bars begin: behind the longest name."""
         return min(_LONGEST_NAME, max(width(action, self.size) for action in self.actions)) + 8
 
+    @property
+    def room(self) -> int:
+        """Width of the numbers behind the bars."""
+        return max(_VALUE, *(width(self.words(value), self.size) + 4 for value in (self.low, self.high)))
+
+    def words(self, value: float) -> str:
+        """A Q-value with as many decimals as tell the actions of the film apart."""
+        decimals = 2 if self.high - self.low > 0.5 else 3  # noqa: PLR2004 - the gap of two actions is a part of it
+        return f"{round(value, decimals) + 0.0:.{decimals}f}"
+
     def draw(self, panel: UInt8[ndarray, "y x"], values: Float[ndarray, " action"]) -> None:
         """A bar and a number per action, those of the best action in white."""
         best, size, left = int(values.argmax()), self.size, self.left
-        decimals = 2 if self.high - self.low > 0.5 else 3  # noqa: PLR2004 - the gap of two actions is a part of it
-        lengths = 4 + (values - self.low) / ((self.high - self.low) or 1.0) * (PANEL - left - _VALUE - 4)
-        write(panel, f"best: {self.actions[best]}", (PANEL, HEADER + 56), size=24, ramp=BRIGHT, align=1.0)
+        lengths = 4 + (values - self.low) / ((self.high - self.low) or 1.0) * (PANEL - left - self.room - 4)
+        _draw_best(panel, self.actions[best])
         for index, action in enumerate(self.actions):
             y, ramp = _BARS + self.row * index + self.row // 2, BRIGHT if index == best else FAINT
             write(panel, fitted(action, size, left - 8), (0, y), size=size, ramp=ramp)
             half = max(2, self.row // 2 - 2)
             panel[y - half : y + half, left : left + round(float(lengths[index]))] = ramp + SHADES - 1
-            write(
-                panel,
-                f"{round(float(values[index]), decimals) + 0.0:.{decimals}f}",
-                (PANEL, y),
-                size=size,
-                ramp=ramp,
-                align=1.0,
-            )
+            write(panel, self.words(float(values[index])), (PANEL, y), size=size, ramp=ramp, align=1.0)
 
 
 def palette() -> UInt8[ndarray, "colour rgb"]:
@@ -156,10 +159,18 @@ def _draw_axis(
     """
     low, high = float(q_values.min()), float(q_values.max())
     row = min(_TALLEST_ROW, (len(panel) - MARGIN - _around_bars(names)) // len(actions))
-    write(panel, "Q-values", (0, HEADER + 56), size=24, ramp=BRIGHT)
-    axis = f"bars from {low:.2f} to {high:.2f}"
+    write(panel, _HEADING, (0, HEADER + 56), size=24, ramp=BRIGHT)
+    bars = Bars(actions, low, high, row)
+    axis = f"bars from {bars.words(low)} to {bars.words(high)}"
     write(panel, axis, (PANEL, _BARS + row * len(actions) + 12), size=20, ramp=FAINT, align=1.0)
-    return Bars(actions, low, high, row)
+    return bars
+
+
+def _draw_best(panel: UInt8[ndarray, "y x"], action: str) -> None:
+    """The name of the best action beside the heading of the bars, in letters as large as there is room for."""
+    told, room = f"best: {action}", PANEL - width(_HEADING, 24) - 12
+    size = next((size for size in range(24, 12, -2) if width(told, size) <= room), 14)
+    write(panel, fitted(told, size, room), (PANEL, HEADER + 56), size=size, ramp=BRIGHT, align=1.0)
 
 
 def _draw_names(panel: UInt8[ndarray, "y x"], names: Sequence[str], top: int) -> None:

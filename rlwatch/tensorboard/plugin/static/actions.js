@@ -1,5 +1,5 @@
 // The Q-values of all actions as bars, the greedy one marked. A click asks for the map of that action.
-import { button, el } from "./dom.js";
+import { button, decimals, el } from "./dom.js";
 import { actionNames } from "./model.js";
 
 const MANY = 9; // actions: more stand in two columns, by signs
@@ -40,7 +40,7 @@ function setBars(bars, names, values, target) {
     const [name, , value] = one.children;
     name.textContent = isMany ? signOf(names[action]) : `${action === best ? "▸ " : ""}${names[action]}`;
     one.style.setProperty("--part", `${8 + 92 * ((values[action] - low) / (high - low || 1))}%`);
-    value.textContent = values[action].toFixed(high - low > 0.5 ? 2 : 3).replace("-", "−");
+    value.textContent = decimals(values[action], high - low > 0.5 ? 2 : 3);
     one.classList.toggle("best", action === best);
     one.setAttribute("aria-pressed", String(target === `action=${action}`));
     one.title = `${names[action]}${action === best ? ", the greedy action" : ""}: click for its own map`;

@@ -29,10 +29,16 @@ function logTicks(low, high) {
   return all.filter((tick) => tick >= low * 0.999 && tick <= high * 1.001);
 }
 
-// The ends of an axis that holds all `values`; on a logarithmic one 0.1 is the least that is told apart from 0.
-export function extent(values, isLog) {
-  const usable = values.filter((value) => Number.isFinite(value) && (!isLog || value > 0));
-  const high = Math.max(...usable, isLog ? 2 : 0) || 1;
-  const low = Math.min(...usable, isLog ? 1 : 0);
-  return isLog ? [Math.max(low / 1.15, high / 1e4, 0.1), high * 1.25] : [Math.min(low, 0), high * 1.08];
+// The ends of an axis that holds all `values`.
+export function extent(values) {
+  const usable = values.filter(Number.isFinite);
+  const high = Math.max(...usable, 0) || 1;
+  return [Math.min(...usable, 0), high * 1.08];
+}
+
+// The same of a logarithmic one, which holds those of `always` too; `least` is the least that is told apart from 0.
+export function extentOfLogarithms(values, always, least) {
+  const usable = [...values.filter((value) => Number.isFinite(value) && value > 0), ...always];
+  const high = Math.max(...usable, 0) || 1;
+  return [Math.max(Math.min(...usable, high / 10) / 1.15, high / 1e4, least), high * 1.25];
 }

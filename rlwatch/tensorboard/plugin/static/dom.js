@@ -61,8 +61,21 @@ export function whole(number) {
 export function brief(number) {
   if (!isNumber(number)) return "–";
   const size = Math.abs(number);
-  const words = size !== 0 && size < 0.001 ? size.toExponential(0) : size.toFixed(digits(size));
+  const words = size !== 0 && size < 0.001 ? size.toExponential(0) : fixed(size, digits(size));
   return number < 0 ? `−${words}` : words;
+}
+
+// As Python rounds, so that a number here is the one in clips and texts: a tie, as in 3.25, goes to the even digit.
+function fixed(size, places) {
+  const words = size.toFixed(places);
+  const isTie = (size * 2 ** (places + 1)) % 2 === 1;
+  return isTie && +words.at(-1) % 2 ? (size - 0.5 / 10 ** places).toFixed(places) : words;
+}
+
+// With so many decimals, and no sign before a zero.
+export function decimals(number, places) {
+  const words = Math.abs(number).toFixed(places);
+  return number < 0 && +words !== 0 ? `−${words}` : words;
 }
 
 function digits(size) {
@@ -81,7 +94,7 @@ export function short(number) {
     [1e6, "M"],
     [1e3, "k"],
   ].find(([least]) => Math.abs(number) >= least) ?? [1, ""];
-  return `${parseFloat((number / size).toPrecision(3))}${letter}`;
+  return `${parseFloat((number / size).toPrecision(3))}${letter}`.replace("-", "−");
 }
 
 export function isNumber(value) {

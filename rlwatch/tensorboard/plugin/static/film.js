@@ -1,6 +1,6 @@
 // The clip as pictures: what the player shows, with the words that a picture needs once it has left the page.
 import { TOP, heatAt } from "./decode.js";
-import { el, isNumber, whole } from "./dom.js";
+import { brief, el, isNumber, whole } from "./dom.js";
 import { OUTLINES, coloursOf, outlined, sideOf, wordsOf } from "./model.js";
 import { heatColour, heatTable, packed, paintOutlines, paintScreen, screenOf, shadesOf } from "./screen.js";
 
@@ -70,7 +70,7 @@ function drawFilmSide(context, { store, data, side, one, frame }) {
   const image = paintScreen(screen, screenOf(probe, frames, frame), heat, state.sign);
   paintOutlines(screen, image, outlined(probe, frame, state.object), coloursOf(data, run), probe);
   context.drawImage(screen, left, HEADER);
-  const returns = isNumber(one?.checkpoint?.returns) ? ` · return ${one.checkpoint.returns.toFixed(1)}` : "";
+  const returns = isNumber(one?.checkpoint?.returns) ? ` · return ${brief(one.checkpoint.returns)}` : "";
   text(context, `${probe.game} · step ${whole(one?.checkpoint?.step ?? 0)}${returns}`, left, 22, "#f4f5f7", 16);
   text(context, `heat: ${wordsOf(one?.target ?? "", probe.actions).explains}`, left, 42, "#9aa0ab", 12);
   drawFilmScale(context, left, HEADER + screen.height + 6, screen.width, one?.end);

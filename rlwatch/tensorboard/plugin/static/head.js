@@ -33,7 +33,10 @@ function notices({ store, data }) {
 function runPickers({ store, data }) {
   const run = el("select", { ariaLabel: "run", id: "run" });
   run.onchange = () => store.set({ run: run.value, step: null, frame: null, shown: null, object: "" });
-  store.on(["data", "run"], (state) => offer(run, namesOfRuns(data), state.run));
+  store.on(["data", "run"], (state) => {
+    offer(run, namesOfRuns(data), state.run);
+    run.title = state.run;
+  });
   return el("div", { className: "runs" }, "Run ", run, overlays({ store, data }));
 }
 

@@ -148,9 +148,9 @@ function intervalOf({ low, high }) {
 }
 
 // What the interval says, against twice chance and the untrained networks.
-function verdict({ lift, low, high, looked, from, chance }) {
-  const unseen = "Never visible in the probe, or no positive relevance";
-  if (!isNumber(lift)) return light("unknown", "not on screen", unseen);
+function verdict({ lift, low, high, frames, looked, from, chance }) {
+  if (!frames) return light("unknown", "not on screen", "Never visible in the probe");
+  if (!isNumber(lift)) return light("unknown", "no relevance", "The maps of the frames that show it hold nothing positive");
   if (looked) return light("good", "looked at", `The whole interval lies above ${brief(from)}`);
   if (low > chance) return light("some", "a little", `Above ${brief(chance)}, looked at from ${brief(from)} on`);
   return high < 1
@@ -185,8 +185,9 @@ function drawnSparkline({ values }, colour) {
   const canvas = el("canvas", { width: 168, height: 36 });
   const context = canvas.getContext("2d");
   const most = Math.max(...values.filter(Number.isFinite), 2);
-  const x = (i) => 2 + (i / Math.max(1, values.length - 1)) * 164;
+  const x = (i) => (values.length > 1 ? 2 + (i / (values.length - 1)) * 164 : 166);
   context.beginPath();
+  if (values.length === 1) context.moveTo(150, 33 - (values[0] / most) * 30);
   values.forEach((value, i) => Number.isFinite(value) && context.lineTo(x(i), 33 - (value / most) * 30));
   Object.assign(context, { strokeStyle: colour, lineWidth: 2.5, lineJoin: "round" });
   context.stroke();

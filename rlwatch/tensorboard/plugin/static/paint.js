@@ -1,7 +1,7 @@
 // The timeline on its canvases: one for what stays, one above it for the chosen checkpoint and the pointer.
 import { nearest } from "./curves.js";
 import { percent, short } from "./dom.js";
-import { LONGEST_NAME } from "./plot.js";
+import { LONGEST_NAME, NAMES } from "./plot.js";
 
 const INK = "#e8eaed";
 const FAINT = "#9aa0ab";
@@ -36,7 +36,7 @@ function inside(context, box, draw) {
 
 function paintAxes(context, plot) {
   const { box, x, y, r, state } = plot;
-  const words = state.measure === "share" ? percent : (value) => String(+value.toPrecision(3));
+  const words = state.measure === "share" ? percent : plain;
   y.ticks.forEach((tick) => {
     rule(
       context,
@@ -57,6 +57,10 @@ function paintAxes(context, plot) {
   if (r) r.ticks.forEach((tick) => write(context, short(tick), box.right + 8, r.at(tick), "left", RETURN));
   if (r) write(context, "return", box.right + 4, 10, "left", RETURN);
   if (plot.published.length) paintEpochs(context, plot);
+}
+
+function plain(value) {
+  return value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(0) : String(+value.toPrecision(3));
 }
 
 function paintEpochs(context, { box, epochs }) {
@@ -83,13 +87,16 @@ function write(context, text, left, top, align, colour = FAINT) {
   context.fillText(text, left, top);
 }
 
-// A path over points, with a gap where a value is missing.
+const ALONE = 6; // pixels to each side
+
+// A path over points, with a gap where a value is missing; a value between gaps is a dash.
 function trace(context, xs, ys) {
   context.beginPath();
-  let drawing = false;
+  const isDrawn = (i) => Number.isFinite(ys[i]);
   xs.forEach((x, i) => {
-    if (Number.isFinite(ys[i])) context[drawing ? "lineTo" : "moveTo"](x, ys[i]);
-    drawing = Number.isFinite(ys[i]);
+    const isAlone = !isDrawn(i - 1) && !isDrawn(i + 1);
+    if (isDrawn(i)) context[isDrawn(i - 1) ? "lineTo" : "moveTo"](isAlone ? x - ALONE : x, ys[i]);
+    if (isDrawn(i) && isAlone) context.lineTo(x + ALONE, ys[i]);
   });
 }
 
@@ -177,7 +184,7 @@ function paintNames(context, { lines, y, box }) {
   labels.forEach(({ name, colour, place }) => {
     context.font = `600 ${FONT}`;
     const fitting = name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}…` : name;
-    write(context, fitting, box.right + 38, place, "left", colour);
+    write(context, fitting, box.right + NAMES, place, "left", colour);
     context.font = FONT;
   });
 }

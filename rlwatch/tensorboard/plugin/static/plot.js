@@ -1,5 +1,5 @@
 // The timeline's contents: which curves, axes and marks there are. Nothing is drawn here.
-import { extent, linear, logarithmic } from "./axis.js";
+import { extent, extentOfLogarithms, linear, logarithmic } from "./axis.js";
 import { curveOf, meanCurve, returnsOf, untrainedOf } from "./curves.js";
 import { isNumber } from "./dom.js";
 import { allOf, coloursOf, shownObjects } from "./model.js";
@@ -8,6 +8,9 @@ import { EPOCHS, PUBLISHED } from "./published.js";
 const MARGINS = { left: 44, right: 106, top: 34, bottom: 34 };
 const LETTER = 7; // pixels
 export const LONGEST_NAME = 16;
+export const NAMES = 48; // pixels between the plot and the names: room for "−12.5k" beside the axis of the return
+// What a logarithmic axis always holds, and the least that it tells apart from 0: chance and twice chance for lifts.
+const LOGARITHMIC = { lift: [[1, 2], 0.1], relevance: [[], 0] };
 const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
 
 export function makePlot(data, state, width, height) {
@@ -18,7 +21,7 @@ export function makePlot(data, state, width, height) {
   const untrained = untrainedLines(loaded, state, names, coloursOf(data, state.run));
   const returns = returnLines(data, state, runs);
   const published = state.published && canCompare(data, state) ? publishedLines(names, coloursOf(data, state.run)) : [];
-  const axes = axesOf({ lines, untrained, returns, published, isLog: isLogarithmic(state) }, width, height);
+  const axes = axesOf({ lines, untrained, returns, published, state }, width, height);
   return {
     ...axes,
     lines,
@@ -87,7 +90,8 @@ function publishedLines(names, colours) {
   return known.map((name) => ({ name, colour: colours[name], values: PUBLISHED[name] }));
 }
 
-function axesOf({ lines, untrained, returns, published, isLog }, width, height) {
+function axesOf({ lines, untrained, returns, published, state }, width, height) {
+  const isLog = isLogarithmic(state);
   const box = {
     left: MARGINS.left,
     right: width - roomForNames(lines),
@@ -96,15 +100,14 @@ function axesOf({ lines, untrained, returns, published, isLog }, width, height) 
   };
   const bounds = lines.filter((one) => one.main && one.high).flatMap((one) => [...one.low, ...one.high]);
   const levels = [...untrained.map((one) => one.value), ...published.flatMap((one) => one.values)];
-  const [low, high] = extent([...lines.flatMap((one) => one.values), ...bounds, ...levels], isLog);
+  const values = [...lines.flatMap((one) => one.values), ...bounds, ...levels];
+  const [low, high] = isLog ? extentOfLogarithms(values, ...LOGARITHMIC[state.measure]) : extent(values);
   const steps = [...lines, ...returns].flatMap((one) => (one.steps.length ? [one.steps[0], one.steps.at(-1)] : []));
-  const [least, most] = extent(
-    returns.flatMap((one) => one.values),
-    false,
-  );
+  const [least, most] = extent(returns.flatMap((one) => one.values));
   return {
     box,
     isLog,
+    low,
     x: linear(Math.min(...steps, 0), Math.max(...steps, 1), box.left, box.right),
     y: (isLog ? logarithmic : linear)(low, high, box.bottom, box.top),
     r: returns.some((one) => one.steps.length) ? linear(least, most, box.bottom, box.top) : null,
@@ -115,7 +118,7 @@ function axesOf({ lines, untrained, returns, published, isLog }, width, height) 
 // Beside the plot stand the axis of the return and the names of the curves.
 function roomForNames(lines) {
   const longest = Math.max(...lines.map((one) => Math.min(one.name.length, LONGEST_NAME)), 0);
-  return Math.max(MARGINS.right, 44 + LETTER * longest);
+  return Math.max(MARGINS.right, NAMES + 6 + LETTER * longest);
 }
 
 // Onsets stand on their object's curve, births of strategies and alarms at the top.

@@ -18,6 +18,7 @@ export function secondSide({ store, data }) {
     const runs = data.runs.map((one) => one.run);
     element.hidden = !state.compare;
     offer(run, runs, side.run);
+    run.title = side.run;
     const { probe } = data.loaded.get(side.run) ?? {};
     offer(target, offeredTargets(data, side), side.target, (one) => wordsOf(one, probe?.actions).button);
     slider.max = Math.max(0, checkpoints().length - 1);

@@ -1,6 +1,6 @@
 // One side of the player: a checkpoint's heat on the screen, its four stacked frames, Q-values and colour scale.
 import { TOP, heatAt } from "./decode.js";
-import { button, el, fill, fitted, isNumber, percent, whole } from "./dom.js";
+import { brief, button, el, fill, fitted, isNumber, percent, whole } from "./dom.js";
 import {
   actionNames,
   actionOf,
@@ -123,10 +123,10 @@ function drawTitle(view, state, probe) {
   const { checkpoint, target, run } = view.shown ?? {};
   if (!checkpoint) return fill(view.title);
   const letter = state.compare ? el("b", { className: "letter", textContent: "AB"[view.which] }) : null;
-  const returns = isNumber(checkpoint.returns) ? ` · return ${checkpoint.returns.toFixed(1)}` : "";
+  const returns = isNumber(checkpoint.returns) ? ` · return ${brief(checkpoint.returns)}` : "";
   const heading = el("b", { textContent: `step ${whole(checkpoint.step)}${state.compare ? returns : ""}` });
-  const { button: brief, explains } = wordsOf(target, probe.actions);
-  const words = state.compare ? [brief, state.run2 && state.run2 !== state.run ? run : ""] : [explains];
+  const { button: name, explains } = wordsOf(target, probe.actions);
+  const words = state.compare ? [name, state.run2 && state.run2 !== state.run ? run : ""] : [explains];
   const small = [...words, checkpoint.method].filter(Boolean).join(" · ");
   view.title.title = [explains, run, checkpoint.method].filter(Boolean).join(" · ");
   return fill(view.title, letter, heading, el("small", { textContent: small }));

@@ -19,6 +19,7 @@ import { MEASURES, checkpointAt, coloursOf, shownObjects, sideOf, wordsOf } from
 import { paintChosen, paintPlot } from "./paint.js";
 import { canCompare, isLogarithmic, makePlot } from "./plot.js";
 
+const STYLES = ["———", "— —", "······", "— · —"]; // of DASHES in plot.js
 const CONTENT = [
   "data",
   "run",
@@ -132,11 +133,17 @@ function explained(plot, state) {
   if (averaged) parts.push(`mean of ${plot.runs.length} runs, as far as all have got · band: their range`);
   else if (state.measure === "lift") parts.push("band: 95 % interval");
   if (plot.untrained.length) parts.push("dashes: untrained");
+  const isBelow = plot.isLog && plot.lines.some((one) => one.values.some((value) => value < plot.low));
+  if (isBelow) parts.push(`at the bottom: ${brief(plot.low)} or less`);
   if (plot.returns.some((one) => one.steps.length)) parts.push(`grey: return (${plot.returns[0].tag})`);
-  if (plot.runs.length > 1 && !state.mean) parts.push(`line styles: ${plot.runs.join(", ")}`);
+  if (plot.runs.length > 1 && !state.mean) parts.push(`line styles: ${plot.runs.map(styled).join(", ")}`);
   if (plot.published.length)
     parts.push("dotted: Lapuschkin et al. 2019, other masks: compare the order, not the height");
   return `${parts.join(" · ")}.`;
+}
+
+function styled(run, i) {
+  return `${STYLES[i % STYLES.length]} ${run}`;
 }
 
 function drawChosen(view, data, state) {
