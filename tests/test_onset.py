@@ -46,4 +46,5 @@ def test_the_sentence_says_when_how_much_and_against_what():
 @pytest.mark.parametrize(("target", "verb"), [("greedy", "looked at"), ("contrast", "chose by")])
 def test_the_sentence_of_a_spell_that_ended_is_in_the_past(target, verb):
     words = sentence("paddle", target, Spell(0, 2), [10, 20, 30], history(3, 3, 0), UNTRAINED)
-    assert words.startswith(f"from step 10 to 30 the agent {verb} the paddle")
+    assert words.startswith(f"from step 10 to 30 the agent {verb} the paddle: lift 4.0 [3.0, 5.0]")
+    assert words.endswith("now 1.0 [0.0, 2.0]")

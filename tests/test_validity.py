@@ -202,6 +202,15 @@ def test_on_a_network_that_sees_nothing_no_map_has_power():
     assert found.low <= 0
 
 
+def test_an_even_map_has_no_power_wherever_reading_order_leads():
+    weights = np.zeros((6, 6))
+    weights[0] = 1
+    maps = {"even": (np.full((5, 6, 6), 0.5), greedy(PICTURE))}
+    found = gains(lambda asked: linear(asked, weights), PICTURE, maps, STARTS, np.arange(5), np.random.default_rng(0))
+    assert (found["even"].mean, found["even"].low, found["even"].high) == (0, 0, 0)
+    assert set(found["even"].parts.values()) == {0}
+
+
 def test_random_maps_have_no_power_against_random_maps():
     weights = np.random.default_rng(5).normal(size=(6, 6))
     frames = np.repeat(PICTURE, 8, axis=0)

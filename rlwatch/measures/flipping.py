@@ -25,7 +25,8 @@ class Gain:
 
     1: the score moves at once and as far as it moves at all, where under random orders it moves last; 0: no better than
     chance; negative: worse. `low`, `high`: 95 % bootstrap interval over episodes (over frames where all are of one);
-    where it lies above 0 the map has power. `parts`: the gain of each direction and start, such as `deletion_black`.
+    where it lies above 0 the map has power. An even map has no order of pixels: its gain is 0 in that frame. `parts`:
+    the gain of each direction and start, such as `deletion_black`.
     """
 
     mean: float
@@ -67,8 +68,9 @@ def gains(
         curves = (_curves(ask, frames, order, picture, sizes, direction) for order in [*ranks.values(), *chance])
         own = dict(zip(ranks, curves, strict=False))
         random = np.stack(list(curves))
-        for name, (_, weights) in maps.items():
-            parts[name][f"{direction}_{start}"] = _gain(own[name], random, weights, sizes, direction)
+        for name, (relevance, weights) in maps.items():
+            gain = _gain(own[name], random, weights, sizes, direction)
+            parts[name][f"{direction}_{start}"] = np.where(np.ptp(relevance, axis=(1, 2)) > 0, gain, 0)
     return {name: _summary(found, episodes, generator) for name, found in parts.items()}
 
 

@@ -55,12 +55,16 @@ def sentence(
     history: Sequence[ObjectRelevance],
     untrained: ObjectRelevance,
 ) -> str:
-    """A spell in words: "from step 18,000 the agent looks at the ball: lift 6.3 [5.1, 7.4], untrained 0.7, now 9.8"."""
+    """A spell in words: "from step 18,000 the agent looks at the ball: lift 6.3 [5.1, 7.4], untrained 0.7, now 9.8".
+
+    What it ended for stands behind the newest lift: its interval, whose lower end has fallen.
+    """
     present, past = VERBS.get(target, (f"rests ({target}) on", f"rested ({target}) on"))
-    start = history[spell.start]
+    start, now = history[spell.start], history[-1]
     until = "" if spell.end is None else f" to {steps[spell.end]:,}"
+    between = "" if spell.end is None or math.isnan(now.low) else f" [{now.low:.1f}, {now.high:.1f}]"
     return (
         f"from step {steps[spell.start]:,}{until} the agent {present if spell.end is None else past} the {name}: "
         f"lift {start.lift:.1f} [{start.low:.1f}, {start.high:.1f}], untrained {untrained.lift:.1f}, "
-        f"now {history[-1].lift:.1f}"
+        f"now {now.lift:.1f}{between}"
     )
