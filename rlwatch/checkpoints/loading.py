@@ -66,6 +66,7 @@ def load(
         found = recognised(content)
         if found.bare and path.suffix != CLEANRL and divisor is None and activation is None:
             _tell_of_form(path.parent)
+        _tell_of_copies(path.parent, found.aside)
         saved = _settled(found, {name: value for name, value in told.items() if value is not None}, path)
         network = build(saved)
         _check_finite(network)
@@ -79,11 +80,18 @@ def load(
 def _tell_of_form(folder: Path) -> None:
     """Say, once a folder, what a file does not say and is taken for granted."""
     log.warning(
-        "rlwatch: the weights in %s do not say how they are used: taken for a Nature DQN's, which divides pixels by "
-        "255 and has a ReLU behind every layer but the last; --divisor and --activation tell otherwise, and other "
-        "networks are explained in Python, rlwatch.explain(network, observations)",
+        "rlwatch: the weights in %s do not say how they are used: taken for a Nature DQN's, layers in the file's order, which "
+        "divides pixels by 255 and has a ReLU behind every layer but the last; --divisor and --activation tell "
+        "otherwise, and other networks are explained in Python, rlwatch.explain(network, observations)",
         folder,
     )
+
+
+@cache
+def _tell_of_copies(folder: Path, names: tuple[str, ...]) -> None:
+    """Say, once a folder, which networks beside the one that learns are left out."""
+    if names:
+        log.warning("rlwatch: left out in %s as copies of the network that learns: %s", folder, ", ".join(names))
 
 
 def _settled(found: Saved, told: dict[str, Any], path: Path) -> Saved:
