@@ -80,9 +80,9 @@ def load(
 def _tell_of_form(folder: Path) -> None:
     """Say, once a folder, what a file does not say and is taken for granted."""
     log.warning(
-        "rlwatch: the weights in %s do not say how they are used: taken for a Nature DQN's, layers in the file's order, which "
-        "divides pixels by 255 and has a ReLU behind every layer but the last; --divisor and --activation tell "
-        "otherwise, and other networks are explained in Python, rlwatch.explain(network, observations)",
+        "rlwatch: the weights in %s do not say how they are used: taken for a Nature DQN's, layers in the file's "
+        "order, which divides pixels by 255 and has a ReLU behind every layer but the last; --divisor and --activation "
+        "tell otherwise, and other networks are explained in Python, rlwatch.explain(network, observations)",
         folder,
     )
 
