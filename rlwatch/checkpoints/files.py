@@ -3,6 +3,7 @@
 import glob
 import io
 import json
+import os.path
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +35,8 @@ def placed_files(paths: Iterable[str | Path]) -> list[Placed]:
     Raises: FileNotFoundError when a pattern matches nothing, or a folder holds none; ValueError when a path is empty,
     or one folder holds a step twice.
     """
-    return placed({file: step_inside(file) for file in dict.fromkeys(_found(paths))})
+    found = {os.path.abspath(file): file for file in _found(paths)}  # noqa: PTH100 - a link is a file of its own
+    return placed({file: step_inside(file) for file in found.values()})
 
 
 def _found(paths: Iterable[str | Path]) -> Iterator[Path]:
@@ -186,7 +188,7 @@ def _inside(folder: Path) -> list[Path]:
     if not files:
         raise FileNotFoundError(
             f"no checkpoint in {folder}: expected files that end in {', '.join(SUFFIXES)}, RLlib's module_state.pkl or "
-            "Dopamine's ckpt.N"
+            "Dopamine's ckpt.N; name files that are called otherwise themselves"
         )
     return files
 

@@ -13,7 +13,7 @@ from torch import nn
 from rlwatch.atari.names import FULL_ACTION_SET
 from rlwatch.checkpoints import files, steps
 from rlwatch.checkpoints.formats import Saved, recognised
-from rlwatch.checkpoints.network import build, outputs_of
+from rlwatch.checkpoints.network import REMEDY, build, outputs_of
 
 ATOMS = (-10.0, 10.0)
 """Between what C51's atoms lie unless told otherwise. Source: Bellemare et al. 2017, arXiv 1707.06887, section 5."""
@@ -104,6 +104,10 @@ def _settled(found: Saved, told: dict[str, Any], path: Path) -> Saved:
     numbers = _numbers(saved, outputs, of_value)
     if outputs % numbers:
         raise ValueError(f"its last layer has {outputs} outputs, which are not {numbers} for each action")
+    if outputs == numbers:
+        raise ValueError(
+            f"its last layer gives one value, expected one for each action: it may be a critic's; {REMEDY}"
+        )
     support = saved.support
     if numbers > 1 and found.actions is None and support is None and of_value <= 1:
         log.warning("rlwatch: %s: %d outputs are taken as %d actions × %d", path, outputs, outputs // numbers, numbers)

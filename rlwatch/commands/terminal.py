@@ -42,9 +42,17 @@ def own_output() -> Iterator[Any]:
         yield output
 
 
+class _Piped(Console):
+    """A console whose reader may go, as `head` does: rich would end the program as if something had gone wrong."""
+
+    def on_broken_pipe(self) -> None:
+        """Raises: BrokenPipeError."""
+        raise BrokenPipeError
+
+
 def console_of(output: Any) -> Console:
     """A console whose tables are as wide as the terminal; where there is none, as wide as they must be."""
-    return Console(file=output, width=None if output.isatty() else WIDE)
+    return _Piped(file=output, width=None if output.isatty() else WIDE)
 
 
 def end_quietly() -> None:
