@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -39,6 +40,7 @@ SLOW_WORDS = "{} asks the network many times for each frame: a checkpoint takes 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status: 0 done, 1 something is wrong (said on stderr), 2 wrong usage, 130 Ctrl-C."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # a caller may have closed it  # noqa: SIM115
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -50,9 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return interrupted()
     except (ValueError, OSError, TypeError, RuntimeError) as error:
-        print(f"rlwatch: {error}", file=sys.stderr)  # noqa: T201 - a program prints
+        print(f"rlwatch: {_words(error)}", file=sys.stderr)  # noqa: T201 - a program prints
         return 1
     return status
+
+
+def _words(error: Exception) -> str:
+    """What an error says; of one of the system without its number, unless it comes with nothing but a file's name."""
+    bare = isinstance(error, OSError) and error.filename is None and error.strerror
+    return str(bare or error)
 
 
 def _parser() -> argparse.ArgumentParser:

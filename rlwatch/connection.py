@@ -79,7 +79,7 @@ def _connect(ray: Any, address: str) -> None:
         _check_answer(address)
     try:
         ray.init(address, log_to_driver=False, logging_level="warning", **alone)
-    except (ray.exceptions.RayError, ConnectionError) as error:
+    except (ray.exceptions.RayError, ConnectionError, ValueError) as error:
         raise ConnectionError(
             f"expected a Ray cluster at {address}, got none ({error}): {ADMITTED}, {REMEDY}"
         ) from error

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from rlwatch import checkpoints
+from rlwatch.atari.names import plain
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.inputs import Observe
 from rlwatch.cluster import Alone, Cluster
@@ -67,7 +68,7 @@ def explain_checkpoints(
     unread: list[Unread] = []
     files = checkpoints.placed_files(paths)
     files = files if logdir is None else checkpoints.for_log(files)
-    saved_ones = _loaded(files, told, unread)
+    saved_ones = _loaded(files, told, given, unread)
     first = next(saved_ones, None)
     if first is None:
         raise ValueError("; ".join(one.reason for one in unread))
@@ -182,14 +183,24 @@ class _Pages:
 
 
 def _loaded(
-    files: Sequence[checkpoints.Placed], told: Mapping[str, Any], unread: list[Unread]
+    files: Sequence[checkpoints.Placed], told: Mapping[str, Any], given: Probe | None, unread: list[Unread]
 ) -> Iterator[checkpoints.Checkpoint]:
-    """Those of the files that can be read; why the others cannot is added to `unread`."""
+    """Those of the files that can be read, of one game unless a probe is given; why others cannot goes to `unread`."""
+    game, others = given.game if given else "", set[str]()
     for file in files:
         saved = _load(file, told)
+        if isinstance(saved, checkpoints.Checkpoint) and game and saved.game and plain(saved.game) != plain(game):
+            if given is None:
+                saved = (
+                    f"{saved.path} is of {saved.game}, those before of {game}: explain each game in a call of its own"
+                )
+            elif saved.game not in others:
+                log.warning("rlwatch: %s is of %s, and is asked about %s all the same", saved.path, saved.game, game)
+                others.add(saved.game)
         if isinstance(saved, str):
             unread.append(Unread(file.step, saved))
         else:
+            game = game or saved.game
             yield saved
 
 

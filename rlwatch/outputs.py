@@ -13,13 +13,13 @@ def check(path: Path, option: str, *, suffix: str = "") -> None:
 
     Raises: OSError when it is a folder or its folder cannot be written; ValueError when it must end otherwise.
     """
-    if suffix and path.suffix.lower() != suffix:
-        raise ValueError(f"{option} must end in {suffix}, got {path}: name it {path.with_suffix(suffix)}")
     with telling_of(path, option):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         home = next(parent for parent in path.absolute().parents if parent.exists())
         tempfile.TemporaryFile(dir=home).close()
+    if suffix and path.suffix.lower() != suffix:
+        raise ValueError(f"{option} must end in {suffix}, got {path}: name it {path.with_suffix(suffix)}")
 
 
 def put(path: Path, data: bytes) -> None:

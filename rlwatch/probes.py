@@ -31,7 +31,7 @@ def record_to(path: Path, game: str, *, policy: str | None = None, steps: int | 
     Raises: ValueError, FileNotFoundError for an unknown game or policy, or one of another game; OSError when the file
     cannot be written.
     """
-    outputs.check(path, "--out")
+    outputs.check(path, "--out", suffix=".npz")  # `--probe pong` is the game's, whatever file is called so
     probe = record_probe(game, policy=_policy(policy, short_name(game), seed), steps=steps, seed=seed)
     with outputs.telling_of(path, "--out"):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Which runs are seeds of one variant, told by their folders' names and their hyperparameters."""
 
 import glob
+import logging
 import os.path
 import re
 from collections import defaultdict
@@ -14,6 +15,8 @@ _DATE = re.compile(r"[-_]*(\d{8}[-_T]?\d{4,6}|\d{6}[-_]\d{4,6}|\d{4}-\d\d-\d\d[-
 _SEED = re.compile(r"(^|[-_]+)(seed|run|s)?[-_=]?\d+$", re.IGNORECASE)
 _SAID = re.compile(r"(^|[-_]+)(seed|run|s)[-_=]?\d+$|__\d+$", re.IGNORECASE)
 """A seed that is called so, or stands where CleanRL has it."""
+
+log = logging.getLogger("rlwatch")
 
 Settings = frozenset[tuple[str, Any]]
 
@@ -100,7 +103,11 @@ def _settings(run: Run) -> Settings:
 
 def _unique(paths: Sequence[str | Path]) -> list[Run]:
     """The watched runs in these folders, each once."""
-    return list({run.folder.resolve(): run for path in paths for run in read_runs(Path(path))}.values())
+    files = [path for path in map(Path, paths) if path.is_file()]
+    folders = [path for path in map(Path, paths) if path not in files]
+    if files and folders:  # as `runs/*` may have
+        log.warning("rlwatch: left out, since they are no folders of runs: %s", ", ".join(map(str, files)))
+    return list({run.folder.resolve(): run for path in folders or files for run in read_runs(path)}.values())
 
 
 def _matching(patterns: Sequence[str]) -> list[str]:

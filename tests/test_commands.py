@@ -41,6 +41,12 @@ def test_record_knows_before_it_plays_where_it_cannot_write_and_leaves_no_folder
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.usefixtures("_unplayed")
+def test_a_probe_that_would_be_called_as_a_shipped_one_is_not_recorded(tmp_path, capsys):
+    line = said(capsys, "record", "pong", "--out", tmp_path / "pong")
+    assert f"--out must end in .npz, got {tmp_path / 'pong'}: name it {tmp_path / 'pong.npz'}" in line
+
+
 def test_record_that_fails_leaves_no_folders(tmp_path, capsys):
     assert "record more steps" in said(capsys, "record", "pong", "--out", tmp_path / "a/b/x.npz", "--steps", 20)
     assert list(tmp_path.iterdir()) == []

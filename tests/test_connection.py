@@ -37,7 +37,7 @@ def test_what_does_not_answer_as_a_cluster_is_refused(said):
             _check_answer(address)
 
 
-@pytest.mark.parametrize("error", [ConnectionError, LookupError])
+@pytest.mark.parametrize("error", [ConnectionError, LookupError, ValueError])  # the last one of what is no address
 def test_a_cluster_that_lets_nobody_in_without_its_token_is_refused_with_the_remedy(monkeypatch, error):
     def init(*_, **__):
         raise error("Failed to connect to Ray cluster")  # Ray's own words when it has no token to show

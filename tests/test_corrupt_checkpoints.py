@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 
 import pytest
@@ -9,12 +10,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlwatch.checkpoints import load
+from rlwatch.checkpoints.files import step_inside
 from rlwatch.cli import main
 from rlwatch.monitor.examination import Examination
 from rlwatch.offline import explain_checkpoints
 from rlwatch.tensorboard.blobs import REPORT, parse
 from rlwatch.tensorboard.runs import read_run
-from tests.fixtures.saved import save_checkpoints, small_probe
+from tests.fixtures.saved import nature, save_checkpoints, small_probe
 from tests.fixtures.watched import Nature, words
 
 
@@ -131,3 +133,41 @@ def test_a_checkpoint_that_cannot_be_looked_at_is_left_out_and_named(tmp_path, m
 def test_what_does_not_fit_a_checkpoint_is_refused_with_a_remedy(tmp_path, about, told, remedy):
     with pytest.raises(ValueError, match=remedy):
         load(save(tmp_path / "one.pt", **about), **told)
+
+
+def as_before_archives(path):
+    torch.save(nature().state_dict(), path, _use_new_zipfile_serialization=False)
+
+
+def as_safetensors(path):
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+
+
+OF_OTHERS = {
+    "TorchScript": (lambda path: torch.jit.save(torch.jit.script(nature()), path), "torch.jit.load(FILE).state_dict()"),
+    "before 1.6": (as_before_archives, "torch.save(torch.load(FILE), 'model.pt')"),
+    "safetensors": (as_safetensors, "safetensors.torch.load_file(FILE)"),
+    "no plain value": (lambda path: torch.save({"model": nature()}, path), "it names torch.nn.modules"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning", "default:'torch.load' received")
+@pytest.mark.parametrize("kind", OF_OTHERS)
+def test_a_file_of_another_kind_is_named_with_what_makes_it_anew(tmp_path, recwarn, kind):
+    write, remedy = OF_OTHERS[kind]
+    write(tmp_path / "x.pt")
+    assert step_inside(tmp_path / "x.pt") == -1
+    with pytest.raises(ValueError, match=re.escape(remedy)) as refused:
+        load(tmp_path / "x.pt")
+    assert "add_safe_globals" not in str(refused.value)
+    assert not [one for one in recwarn if "received a zip file" in str(one.message)]
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_what_the_refusals_of_others_say_makes_a_readable_file(tmp_path):
+    torch.jit.save(torch.jit.script(nature()), tmp_path / "script.pt")
+    as_before_archives(tmp_path / "old.pt")
+    torch.save(torch.jit.load(tmp_path / "script.pt").state_dict(), tmp_path / "a.pt")
+    torch.save(torch.load(tmp_path / "old.pt"), tmp_path / "b.pt")
+    assert [load(tmp_path / name).step for name in ("a.pt", "b.pt")] == [-1, -1]

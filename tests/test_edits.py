@@ -117,3 +117,23 @@ def test_a_file_that_is_not_there_is_told_as_such(tmp_path):
 
 def test_no_toml_lies_beside_a_shipped_probe_whose_objects_are_exact():
     assert not probe_file.locate("pong").with_suffix(".toml").exists()
+
+
+def test_a_mark_of_the_byte_order_as_editors_put_it_before_the_text_is_no_fault(probe, tmp_path):
+    (tmp_path / "names.toml").write_bytes('drop = ["ball"]'.encode("utf-8-sig"))
+    assert "ball" not in probe.edited(tmp_path / "names.toml").masks()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('drop = ["ball"]'.encode("utf-16"), r"names.toml: expected text in UTF-8, got .*: save it as UTF-8"),
+        (b"drop = [", r"names.toml: expected TOML, such as drop = .*hud.*mend it there"),
+        (b'[regions]\npit = "no.png"', r"expected pit to be a picture beside the TOML file, got .*no.png \(No such"),
+        (b'[regions]\npit = "names.toml"', r"got .*names.toml \(cannot identify .*\): a PNG"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_a_remedy(probe, tmp_path, content, message):
+    (tmp_path / "names.toml").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        probe.edited(tmp_path / "names.toml")

@@ -50,9 +50,19 @@ def read(path: Path, lines: int) -> Edits:
     if not path.is_file():
         raise FileNotFoundError(f"expected names of objects (--objects) in a TOML file, got none at {path}")
     try:
-        return _edits(str(path), tomllib.loads(path.read_text(encoding="utf-8")), path.parent, lines)
+        return _edits(str(path), _content(path), path.parent, lines)
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Raises: ValueError when it is no TOML in UTF-8, which may begin with a mark of its byte order."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"expected text in UTF-8, got other bytes ({error}): save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f'expected TOML, such as drop = ["hud"], got what is none: {error}; mend it there') from error
 
 
 def _edits(source: str, content: dict[str, Any], folder: Path, lines: int) -> Edits:
@@ -98,7 +108,12 @@ def _region(value: Any, name: str, folder: Path, lines: int) -> Shape:
 
 
 def _pictured(path: Path, name: str, lines: int) -> Shape:
-    with Image.open(path) as picture:
+    try:
+        opened = Image.open(path)
+    except OSError as error:
+        got = error.strerror or error
+        raise ValueError(f"expected {name} to be a picture beside the TOML file, got {path} ({got}): a PNG") from error
+    with opened as picture:
         if picture.size != (WIDTH, lines):
             raise ValueError(
                 f"expected {name} to be a picture of {WIDTH} × {lines} pixels, got {picture.size} in {path}"

@@ -72,7 +72,8 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
             if view.scale is None and seen.max() > 1:
                 log.warning(
                     "rlwatch: the network casts uint8 frames and divides them by nothing: it is asked about numbers in "
-                    "[0, 255]. If the training scales them, give observe=, such as lambda frames: frames.float() / 255"
+                    "[0, 255]. If the training scales them, give observe=, such as lambda frames: frames.float() / 255 "
+                    "(of a saved network --divisor 255)"
                 )
             return view
     expected = " × ".join(str(size) for size in observations.shape[1:])

@@ -3,6 +3,7 @@
 import glob
 import io
 import json
+import os.path
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +23,9 @@ OTHERS = {"resume.pt", "target_model.pt", "optimizer.pt"}
 MAX_BYTES = 2**30
 """Bytes that a file may hold once inflated; a Nature DQN holds 7 MB, a Rainbow 60 MB."""
 
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""What torch's own form without an archive begins with: a pickle of its magic number."""
+
 Content = Mapping[str, Any]
 
 
@@ -31,7 +35,8 @@ def placed_files(paths: Iterable[str | Path]) -> list[Placed]:
     Raises: FileNotFoundError when a pattern matches nothing, or a folder holds none; ValueError when a path is empty,
     or one folder holds a step twice.
     """
-    return placed({file: step_inside(file) for file in dict.fromkeys(_found(paths))})
+    found = {os.path.abspath(file): file for file in _found(paths)}  # noqa: PTH100 - a link is a file of its own
+    return placed({file: step_inside(file) for file in found.values()})
 
 
 def _found(paths: Iterable[str | Path]) -> Iterator[Path]:
@@ -82,7 +87,7 @@ def _described(path: Path) -> Any:
     if not zipfile.is_zipfile(path):
         return dict(plain_pickle.loads(path.read_bytes())).get("step", -1)
     with zipfile.ZipFile(path) as archive:
-        if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
+        if sum(info.file_size for info in archive.infolist()) > MAX_BYTES or _is_script(archive):
             return -1
         if "data" in archive.namelist():
             return json.loads(archive.read("data")).get("num_timesteps", -1)
@@ -110,15 +115,40 @@ def torch_content(data: bytes) -> Any:
 
 def _reason(error: Exception) -> str:
     """What an exception says, where torch's advice is to open the file regardless."""
+    named = re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", str(error))
+    if named:
+        return f"it names {named[1]}, which is no tensor and no plain value"
     lines = [line.strip() for line in str(error).splitlines() if line and "weights_only" not in line]
     lines.sort(key=lambda line: "WeightsUnpickler error" not in line)  # which torch 2.4 says last
     return lines[0][:200] if lines else type(error).__name__
+
+
+def _refuse_others(data: bytes) -> None:
+    """Raises: ValueError when this is a file of another kind that can be turned into a readable one, with how."""
+    if data.startswith(LEGACY):
+        raise ValueError("it is as torch saved before 1.6: torch.save(torch.load(FILE), 'model.pt') makes it anew")
+    if data[8:10] == b'{"':
+        raise ValueError(
+            "it is of safetensors: torch.save(safetensors.torch.load_file(FILE), 'model.pt') makes it anew"
+        )
+    if data.startswith(b"PK"):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            script = _is_script(archive)
+        if script:
+            raise ValueError(
+                "it is TorchScript: torch.save(torch.jit.load(FILE).state_dict(), 'model.pt') makes it anew"
+            )
+
+
+def _is_script(archive: zipfile.ZipFile) -> bool:
+    return any(PurePosixPath(name).name == "constants.pkl" for name in archive.namelist())
 
 
 def _content(path: Path) -> Any:
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"it holds {path.stat().st_size:,} bytes, expected at most {MAX_BYTES:,}")
     data = path.read_bytes()
+    _refuse_others(data)
     if not data.startswith(b"PK"):
         if not data.startswith(b"\x80"):
             raise ValueError("it is neither a zip archive nor a pickle")
@@ -158,7 +188,7 @@ def _inside(folder: Path) -> list[Path]:
     if not files:
         raise FileNotFoundError(
             f"no checkpoint in {folder}: expected files that end in {', '.join(SUFFIXES)}, RLlib's module_state.pkl or "
-            "Dopamine's ckpt.N"
+            "Dopamine's ckpt.N; name files that are called otherwise themselves"
         )
     return files
 

@@ -1,8 +1,9 @@
 """What each framework's checkpoint holds, told by its names: the weights of a Q-network, and what is known of it."""
 
 import json
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from rlwatch.atari.names import FULL_ACTION_SET
 from rlwatch.checkpoints.files import Content, torch_content
+from rlwatch.checkpoints.inside import network_in, number
 
 Weights = dict[str, Tensor]
 
@@ -27,8 +29,8 @@ OF_NOISY_LAYERS = (
 SUPPORT = re.compile(r"(^|\.)(atoms|support|z_values)$")
 NO_PART = re.compile(r"(^|\.)(log_std_clip_param_const|tau_hat)$")
 """Numbers that a checkpoint holds beside the network's."""
-WRAPPED = ("model", "state_dict", "model_state_dict", "q_network")
-"""What a state dict is called among what else a file holds; the third by PyTorch's own tutorial."""
+OF_TIANSHOU = re.compile(r"(module\.)?(net\.0\.0|Q)\.")
+"""Layers of its networks for Atari, whose convolutions are a Sequential in another one, or stand before Q."""
 QUANTILE_HEAD = "quantile_head"
 """What the layers are called that come behind the embedding of fractions."""
 
@@ -41,8 +43,8 @@ class Saved:
     last layer gives for each action, "" one value, "atoms" logits of the values in `support`, "quantiles"; None where
     the file leaves it open. `quantiles_first`: the action is the last axis. `channels_last`: of the order in which the
     last convolution's outputs are flattened. `embedding` of fractions, and their `proposal`: the layers that IQN and
-    FQF have besides. `bare`: nothing but names of layers says how the weights are used. `step` is -1, `game` empty and
-    `returns` NaN where the file does not say.
+    FQF have besides. `bare`: nothing but names of layers says how the weights are used. `aside`: copies of the network
+    that are left out. `step` is -1, `game` empty and `returns` NaN where the file does not say.
     """
 
     parts: tuple[Weights, ...]
@@ -57,9 +59,10 @@ class Saved:
     embedding: Weights = field(default_factory=dict)
     proposal: Weights = field(default_factory=dict)
     bare: bool = False
+    aside: tuple[str, ...] = ()
     step: int = -1
     game: str = ""
-    returns: float = float("nan")
+    returns: float = math.nan
 
 
 def recognised(content: Content) -> Saved:
@@ -77,11 +80,13 @@ def recognised(content: Content) -> Saved:
 
 def _stable_baselines3(content: Content) -> Saved | None:
     policy, about = _dict(content.get("policy")) or content, json.loads(content.get("data", "{}"))
-    scaled = _dict(about.get("policy_kwargs")).get("normalize_images", True) is not False
+    settings = _dict(about.get("policy_kwargs"))
+    scaled = settings.get("normalize_images", True) is not False
     bytes_seen = _dict(about.get("observation_space")).get("dtype", "uint8") == "uint8"
     for name in ("quantile_net", "q_net"):
         weights = _under(policy, f"{name}.")
         if any(key.startswith("features_extractor.") for key in weights):
+            _check_activation(settings, [key for key in weights if re.match(rf"{name}\.\d+\.weight$", key)])
             quantiles = name == "quantile_net"
             count = str(_dict(about.get("action_space")).get("n", ""))
             return Saved(
@@ -90,9 +95,25 @@ def _stable_baselines3(content: Content) -> Saved | None:
                 head="quantiles" if quantiles else "",
                 quantiles_first=quantiles,
                 actions=int(count) if count.isdigit() else None,
-                step=_step(about.get("num_timesteps", -1)),
+                bare=not about,
+                step=number(int, "step", about.get("num_timesteps", -1)),
             )
+    if policy is not content and "data" in content:
+        raise ValueError(
+            "expected a DQN or QR-DQN of Stable-Baselines3 on images (CnnPolicy), got a policy of "
+            f"{', '.join(sorted({key.split('.')[0] for key in policy}))}: other agents have no Q-network to explain"
+        )
     return None
+
+
+def _check_activation(settings: Mapping[str, Any], layers: Sequence[str]) -> None:
+    """Raises: ValueError when the layers behind the convolutions' have another activation than these."""
+    told = re.sub(r".*\.|'>$", "", str(settings.get("activation_fn", "ReLU")))
+    if told != "ReLU" and len(layers) > 1:
+        raise ValueError(
+            f"has ReLU behind its convolutions and {told} behind its other layers, expected ReLU everywhere: explain "
+            "it in Python, rlwatch.explain(model.policy.q_net, observations)"
+        )
 
 
 def _cleanrl_c51(content: Content) -> Saved | None:
@@ -111,7 +132,7 @@ def _tianshou(content: Content) -> Saved | None:
     weights = _under(policy, "model.")
     if any(name.startswith("embed_model.") for name in weights):
         return _tianshou_fractions(weights, _under(policy, "fraction_model.net."))
-    if not any(name.startswith(("net.", "module.net.")) for name in weights):
+    if not any(map(OF_TIANSHOU.match, weights)):
         return None
     scaled = any(name.startswith("module.") for name in weights)
     weights |= {name: value for name, value in policy.items() if SUPPORT.search(name)}
@@ -224,17 +245,15 @@ FORMS: tuple[Callable[[Content], Saved | None], ...] = (
 
 def _state_dict(content: Content) -> Saved:
     """A plain state dict, such as CleanRL's and that of `agents/dqn.py`, with what else stands beside it."""
-    weights = next(
-        (content[key] for key in WRAPPED if isinstance(content.get(key), Mapping)),
-        content,
-    )
+    weights, aside = network_in(content)
     described = {key: value for key, value in content.items() if isinstance(value, (int, float, str))}
     return Saved(
         (_tensors(weights),),
         bare="game" not in described,
-        step=_step(described.get("step", -1)),
+        aside=tuple(aside),
+        step=number(int, "step", described.get("step", -1)),
         game=str(described.get("game", "")),
-        returns=float(described.get("returns", "nan")),
+        returns=number(float, "returns", described.get("returns", math.nan)),
     )
 
 
@@ -264,7 +283,7 @@ def _tensors(content: Mapping[str, Any]) -> Weights:
     return tensors
 
 
-def _flat(content: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+def _flat(content: Mapping[Any, Any], before: str = "") -> dict[str, Any]:
     """Nested dicts as one, names joined by dots; in an npz file they may be joined already."""
     flat: dict[str, Any] = {}
     for name, value in content.items():
@@ -275,11 +294,3 @@ def _flat(content: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 def _dict(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
-
-
-def _step(told: Any) -> int:
-    """Raises: ValueError when it is no number of steps."""
-    try:
-        return int(told)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"expected as its step a whole number, got {told!r:.40}: leave it out of the file") from None

@@ -13,7 +13,7 @@ from torch import nn
 from rlwatch.atari.names import FULL_ACTION_SET
 from rlwatch.checkpoints import files, steps
 from rlwatch.checkpoints.formats import Saved, recognised
-from rlwatch.checkpoints.network import build, outputs_of
+from rlwatch.checkpoints.network import REMEDY, build, outputs_of
 
 ATOMS = (-10.0, 10.0)
 """Between what C51's atoms lie unless told otherwise. Source: Bellemare et al. 2017, arXiv 1707.06887, section 5."""
@@ -66,6 +66,7 @@ def load(
         found = recognised(content)
         if found.bare and path.suffix != CLEANRL and divisor is None and activation is None:
             _tell_of_form(path.parent)
+        _tell_of_copies(path.parent, found.aside)
         saved = _settled(found, {name: value for name, value in told.items() if value is not None}, path)
         network = build(saved)
         _check_finite(network)
@@ -79,11 +80,18 @@ def load(
 def _tell_of_form(folder: Path) -> None:
     """Say, once a folder, what a file does not say and is taken for granted."""
     log.warning(
-        "rlwatch: the weights in %s do not say how they are used: taken for a Nature DQN's, which divides pixels by "
-        "255 and has a ReLU behind every layer but the last; --divisor and --activation tell otherwise, and other "
-        "networks are explained in Python, rlwatch.explain(network, observations)",
+        "rlwatch: the weights in %s do not say how they are used: taken for a Nature DQN's, layers in the file's "
+        "order, which divides pixels by 255 and has a ReLU behind every layer but the last; --divisor and --activation "
+        "tell otherwise, and other networks are explained in Python, rlwatch.explain(network, observations)",
         folder,
     )
+
+
+@cache
+def _tell_of_copies(folder: Path, names: tuple[str, ...]) -> None:
+    """Say, once a folder, which networks beside the one that learns are left out."""
+    if names:
+        log.warning("rlwatch: left out in %s as copies of the network that learns: %s", folder, ", ".join(names))
 
 
 def _settled(found: Saved, told: dict[str, Any], path: Path) -> Saved:
@@ -96,6 +104,10 @@ def _settled(found: Saved, told: dict[str, Any], path: Path) -> Saved:
     numbers = _numbers(saved, outputs, of_value)
     if outputs % numbers:
         raise ValueError(f"its last layer has {outputs} outputs, which are not {numbers} for each action")
+    if outputs == numbers:
+        raise ValueError(
+            f"its last layer gives one value, expected one for each action: it may be a critic's; {REMEDY}"
+        )
     support = saved.support
     if numbers > 1 and found.actions is None and support is None and of_value <= 1:
         log.warning("rlwatch: %s: %d outputs are taken as %d actions × %d", path, outputs, outputs // numbers, numbers)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import product, takewhile
 from typing import Any
 
 import torch
@@ -25,8 +25,10 @@ NORMS = {1, 3}
 """Axes of a norm's weights."""
 WIDEST = 2**14
 """Outputs of a layer at most."""
-ADVANTAGE = re.compile(r"(^|\.)(a_stream|advantages?|advantage_head|adv|af|A|Q)(\.|$)")
-VALUE = re.compile(r"(^|\.)(v_stream|value|value_head|val|vf|V)(\.|$)")
+ADVANTAGE = re.compile(r"(^|[._])(a_stream|adv|advantages?)\d*([._]|$)|(^|[._])a(\.|$)|(^|\.)(af|A|Q)(\.|$)")
+VALUE = re.compile(
+    r"(^|[._])(?<!q[._])(?<!action_)(v_stream|val|values?)\d*([._]|$)|(^|[._])v(\.|$)|(^|\.)(vf|V)(\.|$)"
+)
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "tanh": nn.Tanh}
 REMEDY = "explain other networks in Python with rlwatch.explain(network, observations)"
 
@@ -108,13 +110,21 @@ class _Parts:
         scales = [name for name in names if weights[f"{name}.weight"].ndim in NORMS and f"{name}.bias" not in weights]
         if scales:
             raise ValueError(f"it holds {scales[0]!r}, which may be an RMSNorm or a PReLU for want of a bias: {REMEDY}")
-        value = [name for name in names if VALUE.search(name)]
+        levels = takewhile(lambda parts: len(set(parts)) == 1, zip(*(name.split(".") for name in names), strict=False))
+        shared = ".".join(parts[0] for parts in levels)  # a network may be called value_net as a whole
+        advantage = [name for name in names if ADVANTAGE.search(name.removeprefix(shared))]
+        value = [name for name in names if VALUE.search(name.removeprefix(shared)) and name not in advantage]
         behind = [name for name in names if name.startswith(f"{QUANTILE_HEAD}.")]
-        head = [name for name in names if ADVANTAGE.search(name)] if value else behind or names[-1:]
+        head = advantage if value else behind or names[-1:]
         parts = cls(weights, [name for name in names if name not in value + head], head, value)
+        if value and not head:
+            raise ValueError(
+                f"it holds a stream of the value, {value[0]!r}, and none that is called advantage: an actor and a "
+                f"critic give no Q-values; {REMEDY}"
+            )
         kernels = [parts.shape(name)[2:] for name in parts.of_axes(4)]
         known = any(kernels == [(size, size) for size in sizes] for sizes in STRIDES)
-        if not known or not head or any(len(parts.shape(name)) != 2 for name in head + value):  # noqa: PLR2004 - out, in
+        if not known or any(len(parts.shape(name)) != 2 for name in head + value):  # noqa: PLR2004 - out, in
             raise ValueError(
                 f"it holds convolutions with kernels {tuple(kernel[0] for kernel in kernels)} and "
                 f"{len(names) - len(kernels)} other layers, expected those of a Nature DQN (8, 4, 3): {REMEDY}"
@@ -145,7 +155,7 @@ def _checked(saved: Saved, parts: _Parts) -> nn.Module:
     try:
         network = _network(saved, parts).eval()
         with torch.no_grad():
-            network(torch.zeros(1, stack, *_sides(parts)[0]))
+            network(torch.zeros(1, stack, *_sides(parts, same=saved.channels_last)[0]))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"its layers do not fit one another ({reason}): {REMEDY}") from error
@@ -153,7 +163,7 @@ def _checked(saved: Saved, parts: _Parts) -> nn.Module:
 
 
 def _network(saved: Saved, parts: _Parts) -> nn.Module:
-    sides = _sides(parts)
+    sides = _sides(parts, same=saved.channels_last)
     weights = dict(parts.weights)
     if saved.channels_last:
         for name in (f"{name}.weight" for name in parts.behind_convolutions):
@@ -211,22 +221,40 @@ def _strides(parts: _Parts) -> tuple[int, ...]:
     return STRIDES[tuple(parts.shape(name)[2] for name in parts.of_axes(4))]
 
 
-def _sides(parts: _Parts) -> list[Size]:
+def _sides(parts: _Parts, *, same: bool) -> list[Size]:
     """Lines and columns before and behind each convolution, by the inputs of the layer that reads the last one.
 
-    Raises: ValueError when they are neither those of unpadded convolutions nor of TensorFlow's padding SAME.
+    `same`: they may be padded as TensorFlow does it.
+
+    Raises: ValueError when they are none of these, or another layer may be the one that reads the last one.
     """
-    channels, inputs = parts.shape(parts.of_axes(4)[-1])[0], parts.shape(parts.behind_convolutions[0])[1]
-    for size, same in product(SIZES, (False, True)):
-        sides = [size]
-        for name, stride in zip(parts.of_axes(4), _strides(parts), strict=True):
-            kernel = 1 if same else parts.shape(name)[2]
-            lines, columns = ((side - kernel) // stride + 1 for side in sides[-1])
-            sides.append((lines, columns))
-        if channels * sides[-1][0] * sides[-1][1] == inputs:
-            return sides
-    known = ", ".join(f"{lines} × {columns}" for lines, columns in SIZES)
+    known, inputs = _known_sides(parts, same=same), parts.shape(parts.behind_convolutions[0])[1]
+    for name in (*parts.of_axes(2), *parts.head, *parts.value):
+        other = parts.shape(name)[1]
+        if other > inputs and other in known:
+            raise ValueError(
+                f"its convolutions may be read by {parts.behind_convolutions[0]!r} ({inputs} numbers) or by {name!r} "
+                f"({other}), expected one layer that can, as IQN's embedding of fractions makes it two: {REMEDY}"
+            )
+    if inputs in known:
+        return known[inputs]
+    sizes = ", ".join(f"{lines} × {columns}" for lines, columns in SIZES)
     raise ValueError(
         f"its layers do not fit one another: behind the convolutions it reads {inputs} numbers, which pictures of none "
-        f"of the known sizes give ({known}): {REMEDY}"
+        f"of the known sizes give ({sizes}): {REMEDY}"
     )
+
+
+def _known_sides(parts: _Parts, *, same: bool) -> dict[int, list[Size]]:
+    """How many numbers the last convolution gives of pictures of the known sizes, and what `_sides` says of these."""
+    channels = parts.shape(parts.of_axes(4)[-1])[0]
+    known: dict[int, list[Size]] = {}
+    for size, padded in product(SIZES, (False, True) if same else (False,)):
+        sides = [size]
+        for name, stride in zip(parts.of_axes(4), _strides(parts), strict=True):
+            kernel = 1 if padded else parts.shape(name)[2]
+            lines, columns = ((side - kernel) // stride + 1 for side in sides[-1])
+            sides.append((lines, columns))
+        if min(map(min, sides)) > 0:
+            known.setdefault(channels * sides[-1][0] * sides[-1][1], sides)
+    return known

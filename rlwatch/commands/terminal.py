@@ -42,13 +42,21 @@ def own_output() -> Iterator[Any]:
         yield output
 
 
+class _Piped(Console):
+    """A console whose reader may go, as `head` does: rich would end the program as if something had gone wrong."""
+
+    def on_broken_pipe(self) -> None:
+        """Raises: BrokenPipeError."""
+        raise BrokenPipeError
+
+
 def console_of(output: Any) -> Console:
     """A console whose tables are as wide as the terminal; where there is none, as wide as they must be.
 
     What it prints is data, never markup: a folder may be called `run[lr=0.1]`.
     """
     width = None if output.isatty() else WIDE
-    return Console(file=output, width=width, markup=False, emoji=False, highlight=False)
+    return _Piped(file=output, width=width, markup=False, emoji=False, highlight=False)
 
 
 def say(console: Console, line: str) -> None:

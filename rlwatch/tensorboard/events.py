@@ -51,7 +51,7 @@ class EventFile:
         Raises: OSError when the disk is full, or the file is gone.
         """
         data, self._pending = memoryview(b"".join(self._pending)), []
-        end = os.fstat(self._file.fileno()).st_size
+        end, wanted = os.fstat(self._file.fileno()).st_size, len(data)
         if data and os.fstat(self._file.fileno()).st_nlink == 0:
             raise FileNotFoundError(f"the event file must stay in its folder, got none at {self.path}: start a new run")
         try:
@@ -63,7 +63,7 @@ class EventFile:
             if not isinstance(error, OSError):
                 raise
             remedy = "free some space; this checkpoint is lost, the next one is written"
-            raise _told(error, f"{len(data)} bytes must fit onto the disk of {self.path.parent}", remedy) from error
+            raise _told(error, f"{wanted} bytes must fit onto the disk of {self.path.parent}", remedy) from error
 
     def close(self) -> None:
         """Writes what was added and closes the file; more than once does no harm.
