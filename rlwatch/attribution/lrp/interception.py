@@ -21,7 +21,7 @@ from rlwatch.attribution.lrp.layering import Layers
 from rlwatch.attribution.lrp.pixels import Pixels
 from rlwatch.attribution.lrp.propagation import Progress, descends, followed
 from rlwatch.attribution.lrp.rules import RuleOf
-from rlwatch.attribution.lrp.signals import BoxOf, Marks, Role, constant, recorded
+from rlwatch.attribution.lrp.signals import BoxOf, Marks, Role, constant, framing, recorded
 from rlwatch.attribution.operations import known
 from rlwatch.attribution.operations.known import in_place, name_of, replaced, target_of, tensors_in, written_by
 from rlwatch.attribution.operations.refusal import Refusal
@@ -163,10 +163,21 @@ class Interception(TorchFunctionMode):
         facts: dict[str, Any] = {}
         if role is Role.OBSERVED:
             result = result if id(result) in given else followed(result, self.progress)
-            if name == "pad":
-                facts = self.marks.before(args[0], lambda values: func(values, *args[1:], **kwargs))
+            facts = self._framed(func, name, args, kwargs)
         self.marks.put([tensor for tensor in tensors_in(result) if id(tensor) not in given], role, **facts)
         return result
+
+    def _framed(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The facts about what has put something around the observations; none where it has not."""
+        given = tensors_in((args, kwargs)) if name in known.FRAMES else []
+        observed = [self._sandbox.current(tensor) for tensor in given if self.role(tensor) is Role.OBSERVED]
+        if len(observed) != 1:
+            return {}
+        args, kwargs = replaced(args, self._sandbox.current), replaced(kwargs, self._sandbox.current)
+        frame = framing(func, args, kwargs, observed[0])
+        return {} if frame is None else self.marks.before(observed[0], frame)
 
     def _current(self, tensor: Tensor, name: str, target: Tensor | None) -> Tensor:
         """What stands in for `tensor` in the operation `name`, which carries relevance, and writes it into `target`."""

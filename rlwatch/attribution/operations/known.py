@@ -106,6 +106,9 @@ UNKNOWN_LAYERS = _names("""conv1d conv3d conv_transpose1d conv_transpose2d conv_
     lstm gru rnn_tanh rnn_relu lstm_cell gru_cell multi_head_attention_forward scaled_dot_product_attention""")
 """They may not be the layer that sees the pixels, nor may another library's operator, such as `quantized::linear`."""
 
+FRAMES = _names("pad cat concat concatenate")
+"""They put constants around the observations, such as zeros or planes of coordinates."""
+
 LEAVING = frozenset({"numpy", "tolist", "item", "__array__", "__float__", "__int__", "__bool__", "__iter__"})
 """They take a number out of the network, where nothing can follow it."""
 
