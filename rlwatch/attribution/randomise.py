@@ -106,9 +106,23 @@ def _first_met(node: Any, wanted: dict[Any, nn.Module]) -> list[Any]:
 def _copied(network: nn.Module) -> nn.Module:
     try:
         with torch.inference_mode(mode=False):
-            return copy.deepcopy(network, _derived(network) | _shared(network))
+            copied = copy.deepcopy(network, _derived(network) | _shared(network))
     except Exception as error:
         raise TypeError(f"the network must be copyable to draw its weights anew, copying raised: {error}") from error
+    if not _held(copied).isdisjoint(_held(network)):
+        raise TypeError(
+            "the network must be copyable to draw its weights anew, its copy shares modules or tensors with it: let "
+            "__deepcopy__ copy them all"
+        )
+    return copied
+
+
+def _held(network: nn.Module) -> set[int]:
+    """The identities of the network's modules, and where its tensors lie in memory."""
+    modules = list(nn.Module.modules(network))
+    tables = (nn.Module.parameters, nn.Module.buffers)
+    tensors = [one for module in modules for table in tables for one in table(module, recurse=False)]
+    return {*map(id, modules), *(one.data_ptr() or id(one) for one in tensors)}
 
 
 def _shared(network: nn.Module) -> dict[int, Any]:
