@@ -80,6 +80,9 @@ class Interception(TorchFunctionMode):
             given = tensors_in((args, kwargs))
         for tensor in given:
             self._meet(tensor)
+        if name in known.WRITERS or "::" in name:
+            args, kwargs = replaced(args, self._lent), replaced(kwargs, self._lent)
+            given = tensors_in((args, kwargs))
         roles = [self.role(tensor) for tensor in given]
         signals = len(roles) - roles.count(Role.PLAIN)
         if name in known.LINEAR_MAPS and signals and self._is_layer(name, args, kwargs, signals):
@@ -91,6 +94,11 @@ class Interception(TorchFunctionMode):
         if Role.CARRYING in roles or switched or not self.pixels.stand_ins.keys().isdisjoint(map(id, given)):
             return self._carry(func, name, args, kwargs)
         return self._aside(func, name, args, kwargs, Role.OBSERVED if Role.OBSERVED in roles else Role.PLAIN)
+
+    def _lent(self, tensor: Tensor) -> Tensor:
+        """What stands for a tensor that may be written to unseen."""
+        plain = self.role(tensor) is Role.PLAIN
+        return self._sandbox.lent(tensor, born=self.marks.of(tensor) is not None) if plain else tensor
 
     def _is_layer(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], signals: int) -> bool:
         """True if a product has a rule of its own; else it is differentiated, as far as that is right.

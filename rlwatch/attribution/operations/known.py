@@ -118,6 +118,11 @@ TOLD = LEAVING | _names("requires_grad__get__ grad_fn__get__ is_leaf__get__ __de
 SINGLE = frozenset({"item", "tolist", "__float__", "__int__", "__bool__"})
 """Those of them that training differentiates around, too."""
 
+WRITERS = _names(
+    "embedding embedding_bag fused_moving_avg_obs_fake_quant _fused_moving_avg_obs_fq_helper numpy __array__ __dlpack__"
+)
+"""They may write into what they are given, or let others do so, and are not called so (see `in_place`)."""
+
 WEIGHTED_SUMS = frozenset({"mv", "dot"})
 """Linear as long as one factor is constant, like SCALINGS followed by a sum."""
 
@@ -154,8 +159,10 @@ STILL = PIECEWISE_LINEAR | QUESTIONS | SCALINGS | ACTIVATIONS | LINEARISED | LIN
 def name_of(function: Callable[..., Any]) -> str:
     """The name by which this module knows a function; properties end in `__get__` or `__set__`.
 
-    An operator of another library than torch's own has the library's name before it, as in `quantized::linear`.
+    An operator of another library than torch's own has the library's name before it, as in `quantized::linear`; one for
+    certain types is called as it is for all.
     """
+    function = getattr(function, "overloadpacket", function)
     name: str = getattr(function, "__name__", repr(function))
     operator: str = getattr(function, "_qualified_op_name", "aten::")
     if not operator.startswith("aten::"):
