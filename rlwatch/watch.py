@@ -22,6 +22,7 @@ from rlwatch.monitor.asking import Network
 from rlwatch.monitor.attaching import check_game, check_settings, first_step, loaded, past, untouched_generators, whole
 from rlwatch.monitor.examination import Examination
 from rlwatch.monitor.logbook import Fault, Job, Outcome, write
+from rlwatch.monitor.matching import behind
 from rlwatch.monitor.places import Destination, opened
 from rlwatch.monitor.schedule import Schedule, Step, is_sparse, whole_step
 from rlwatch.report import Finding, Report
@@ -47,10 +48,10 @@ class Watch:
     steps, where it is known, so that checkpoints stand evenly. `budget`: part of the wall clock that the monitor may
     use, `every`: a distance in steps instead. The first and the last checkpoint get everything, those between what is
     costly (checks on the maps, maps of every action) where the budget has room. `observe`: from the probe's uint8
-    frames (probe, stack, y, x) to what the network takes; found by trial if left out. `method` and its keywords
-    `options`: as of `explain`. `purge_step`: the step that a resumed training goes on from; the log before it is read,
-    and findings go on. A SummaryWriter of your own is to be told it, too. `seed`: of the untrained networks, the
-    intervals and the checks.
+    frames (probe, stack, y, x) to what the network takes, asked anew each time; found by trial if left out. `method`
+    and its keywords `options`: as of `explain`. `purge_step`: the step that a resumed training goes on from; the log
+    before it is read, and findings go on. A SummaryWriter of your own is to be told it, too. `seed`: of the untrained
+    networks, the intervals and the checks.
 
     `where`: "inline" makes each checkpoint here and now while the training waits, and a call returns its Report.
     "process" makes it in a process of its own while the training goes on: a call hands over the weights, in
@@ -86,13 +87,14 @@ class Watch:
         check_settings(where, seed, logdir, options, observe)
         purge_step = first_step(purge_step)
         self._schedule = Schedule(budget=budget, total_steps=total_steps, every=every)
-        self._logs, self._network, self._process = is_first_rank(), q_network, os.getpid()
+        self._logs, self._process = is_first_rank(), os.getpid()
         probe = loaded(probe)
         check_game(probe, game)
         self._first_step = purge_step or 0
-        settings = {"probe": probe, "method": method, "options": options or {}, "observe": observe, "seed": seed}
         with untouched_generators():
-            examination = Examination(unwrapped(q_network), **settings)
+            self._network, observe = behind(q_network, observe, probe)
+            settings = {"probe": probe, "method": method, "options": options or {}, "observe": observe, "seed": seed}
+            examination = Examination(unwrapped(self._network), **settings)
         self._full = ACTIONS_LOGGED // examination.action_count
         if self._logs:
             destination = Destination(None if logdir is None else Path(logdir), writer, purge_step)
