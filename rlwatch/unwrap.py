@@ -1,9 +1,11 @@
 """The network beneath what a training wraps around it, and the Q-values beneath what a network returns."""
 
 import copy
+import sys
 from collections.abc import Callable
+from functools import wraps
 from types import MethodType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,8 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
 
 Network = Callable[..., Any]
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 class Read(nn.Module):
@@ -41,6 +45,22 @@ def unwrapped(network: Network) -> Network:
     if isinstance(network, MethodType) and isinstance(network.__self__, nn.Module):
         network = Read(network.__self__, network.__func__)
     return _eager(network) if isinstance(network, nn.Module) else network
+
+
+def uncompiled(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """The function, which runs as it stands where `torch.compile` was given what calls it."""
+
+    @wraps(function)
+    def whole(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        apart: Any = torch.compiler.disable if "torch._dynamo" in sys.modules else _unchanged
+        result: Result = apart(function)(*args, **kwargs)
+        return result
+
+    return whole
+
+
+def _unchanged(function: Any) -> Any:
+    return function
 
 
 def is_first_rank() -> bool:

@@ -27,7 +27,7 @@ from rlwatch.monitor.places import Destination, opened
 from rlwatch.monitor.schedule import Schedule, Step, is_sparse, whole_step
 from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
-from rlwatch.unwrap import check_updates, is_first_rank, stepping, unwrapped
+from rlwatch.unwrap import check_updates, is_first_rank, stepping, uncompiled, unwrapped
 
 DIGITS = re.compile(r"\d+")
 """What may differ between two faults that are one."""
@@ -109,6 +109,7 @@ class Watch:
         self._closed, self._patience = False, PATIENCE
         self._made = 0
 
+    @uncompiled
     def __call__(self, step: Step) -> Report | None:
         """The checkpoint's Report where one was due at this agent step, else None."""
         number = self._heard(step)
@@ -145,6 +146,7 @@ class Watch:
         begin = self._first_step if first_step is None else whole("first_step", first_step)
         steps = count(begin + each, each)
 
+        @uncompiled
         def after_update(*_: object) -> None:
             if not self._elsewhere:
                 self._look(next(steps))
@@ -153,6 +155,7 @@ class Watch:
         self._handles.append(handle)
         return handle
 
+    @uncompiled
     def returns(self, step: Step, value: SupportsFloat) -> None:
         """Tell the monitor a return, in the game's points, and the step at which it was reached.
 
@@ -164,6 +167,7 @@ class Watch:
         with self._surviving(f"step {number:,} of a return"):
             self._told, self._returns = number, float(value.item() if hasattr(value, "item") else value)
 
+    @uncompiled
     def finish(self, step: Step) -> Report | None:
         """The last checkpoint, with everything; None when this step has had one with everything."""
         number = self._heard(step)
@@ -199,6 +203,7 @@ class Watch:
         """Whether `close` was called: from then on nothing is logged."""
         return self._closed
 
+    @uncompiled
     def close(self) -> None:
         """Let go of the optimisers and of the log; a shared SummaryWriter stays open."""
         for handle in self._handles:
