@@ -13,6 +13,10 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
 
 Network = Callable[..., Any]
+ORIGINAL = "_torchdynamo_orig_callable"
+"""Where what `torch.compile` returns holds the function that it was given."""
+IN_PLACE = "_compiled_call_impl"
+"""Where a module holds what its `compile` has made."""
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
@@ -100,7 +104,7 @@ def _inner(network: Network) -> Network:
     held = {**getattr(network, "__dict__", {}), **getattr(network, "_modules", {})}
     parallel = isinstance(network, (DataParallel, DistributedDataParallel))
     # of a parallel module; of a compiled module; of a compiled function
-    for name in ("module",) if parallel else ("_orig_mod", "_torchdynamo_orig_callable"):
+    for name in ("module",) if parallel else ("_orig_mod", ORIGINAL):
         if name in held:
             inner: Network = held[name]
             return inner
@@ -109,11 +113,17 @@ def _inner(network: Network) -> Network:
 
 def _eager(module: nn.Module) -> nn.Module:
     """The module, or a shallow copy of it in which nothing is compiled."""
-    children = {name: child for name, child in module._modules.items() if child is not None}  # noqa: SLF001 - in order
-    plain: dict[str, Any] = {name: unwrapped(child) for name, child in children.items()}
-    compiled = getattr(module, "_compiled_call_impl", None) is not None
-    if not compiled and all(plain[name] is child for name, child in children.items()):
+    held = {name: child for name, child in module._modules.items() if child is not None}  # noqa: SLF001 - in order
+    plain: dict[str, Any] = {name: unwrapped(child) for name, child in held.items()}
+    functions = {name: one for name, one in vars(module).items() if callable(one) and name != IN_PLACE}
+    originals = {name: getattr(one, "__dict__", {}).get(ORIGINAL, one) for name, one in functions.items()}
+    replaced = any(one is not functions[name] for name, one in originals.items())
+    replaced |= any(one is not held[name] for name, one in plain.items())
+    if not replaced and getattr(module, IN_PLACE, None) is None:
         return module
     twin = copy.copy(module)
     twin._modules = module._modules | plain  # noqa: SLF001 - a dict of its own; what was compiled is not copied
+    for name, one in originals.items():
+        own = isinstance(one, MethodType) and one.__self__ is module
+        vars(twin)[name] = MethodType(one.__func__, twin) if own else one
     return twin

@@ -1,10 +1,15 @@
 """What torch.compile was given: the network, parts of it, and the steps that call the monitor."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from rlwatch import Probe, Watch, explain
+from rlwatch.attribution.randomise import untrained
+from rlwatch.monitor.travel import pack
+from rlwatch.unwrap import unwrapped
 from tests.fixtures import watched
 from tests.fixtures.networks import Nature, build, observations, part
 from tests.fixtures.saved import beginning
@@ -70,6 +75,35 @@ if hasattr(torch.compiler, "set_stance"):
 def test_what_is_compiled_is_explained_by_the_original(compiled):
     found = explain(COMPILED[compiled](build(Nature)), observations()).relevance
     assert torch.equal(found, explain(build(Nature), observations()).relevance)
+
+
+class Remembers(HoldsCompiled):
+    """It holds another method of its own, which is not compiled, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = self.headed
+
+    def headed(self, x):
+        return part(self, 5, 8)(x)
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
+def test_methods_that_a_network_has_compiled_are_those_of_its_copies():
+    network = build(Remembers)
+    eager = unwrapped(network)
+    fresh, again = untrained(eager, seed=0), copy.deepcopy(eager)
+    assert torch.equal(eager(observations()), build(Nature)(observations()))
+    with torch.no_grad():
+        for parameter in again.parameters():
+            parameter.zero_()
+    assert not again(observations()).any()
+    assert pack(eager)[1]
+    assert eager[0] is network[0]
+    assert eager.head.__self__ is eager
+    assert fresh.head.__self__ is fresh.features.__self__ is fresh
 
 
 def test_what_calls_the_monitor_may_be_compiled_and_the_monitor_is_not(tmp_path, monkeypatch):

@@ -65,7 +65,16 @@ class SharesMemory(nn.Sequential):
         return fresh
 
 
-@pytest.mark.parametrize("kind", [Itself, SharesItsTrunk, SharesMemory])
+class ClosesOverItself(nn.Sequential):
+    def __init__(self, *layers):
+        super().__init__(*layers)
+        self.read = lambda x: self[0](x) * 1
+
+    def forward(self, x):
+        return self[1](self.read(x))
+
+
+@pytest.mark.parametrize("kind", [Itself, SharesItsTrunk, SharesMemory, ClosesOverItself])
 def test_a_network_whose_copy_is_partly_itself_is_refused_and_keeps_its_weights(kind):
     network = kind(nn.Linear(2, 2), nn.Linear(2, 2))
     before = {name: value.clone() for name, value in network.state_dict().items()}
