@@ -12,8 +12,9 @@ from torch import nn
 
 from rlwatch import Probe, Watch
 from rlwatch.atari import screen
+from rlwatch.attribution.randomise import untrained
 from rlwatch.checkpoints import load
-from rlwatch.monitor.matching import matched
+from rlwatch.monitor.matching import behind, matched
 from rlwatch.tensorboard.writer import RunWriter
 from rlwatch.unwrap import Read
 from tests.fixtures.blobs import decode_maps
@@ -147,6 +148,13 @@ def test_what_observe_knows_may_change_and_is_that_of_the_checkpoint(tmp_path, p
     assert running.asked == 0
     assert outside == list(reports(Read(network, lambda network, frames: network(running(frames)))))
     assert outside[0]["q"] != outside[1]["q"]
+
+
+def test_observe_may_be_of_an_agent_that_holds_the_network(probe):
+    agent = nn.ModuleDict({"network": Nature().body})
+    network, _ = behind(agent["network"], lambda frames: frames.float() / (len(agent) * 255), probe)
+    fresh = untrained(network, seed=0)
+    assert not torch.equal(next(fresh.parameters()), next(agent.parameters()))
 
 
 def test_observe_may_take_frames_through_numpy(tmp_path, probe):

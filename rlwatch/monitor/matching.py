@@ -81,16 +81,14 @@ def behind(network: Network, observe: Observe | None, probe: Probe) -> tuple[Net
 class _Behind(nn.Module):
     """A network that is given what `observe` makes of frames."""
 
-    observe: Observe
-
     def __init__(self, network: nn.Module, observe: Observe) -> None:
         super().__init__()
         self.network, self.training = network, network.training
-        vars(self)["observe"] = observe  # even a module is no part that is drawn anew
+        self.observe = (observe,)  # where nobody looks for parts of the network, which it may hold itself
 
     def forward(self, frames: Tensor) -> Any:
         """What the network returns."""
-        return self.network(self.observe(frames))
+        return self.network(self.observe[0](frames))
 
 
 def seen_as(probe: Probe, depth: int, size: Size) -> Probe:
