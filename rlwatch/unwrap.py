@@ -79,6 +79,15 @@ def stepping(optimizer: Optimizer) -> Optimizer:
     return stepping(inner) if isinstance(optimizer, Optimizer) and isinstance(inner, Optimizer) else optimizer
 
 
+def is_within_step(optimizer: Optimizer) -> bool:
+    """Whether a step of this optimiser that has ended is a part of another one, which calls it as that of its base."""
+    code, frame, found = getattr(type(optimizer).step, "__code__", None), sys._getframe(), 0  # noqa: SLF001
+    while frame.f_back is not None:
+        frame = frame.f_back
+        found += frame.f_code is code and frame.f_locals.get("self") is optimizer
+    return found > 1
+
+
 def check_updates(optimizer: Optimizer, network: Network) -> None:
     """Make sure that the optimiser updates some of the network's parameters, where these are known.
 
@@ -87,6 +96,11 @@ def check_updates(optimizer: Optimizer, network: Network) -> None:
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"expected a torch optimiser, got {type(optimizer).__name__}: attach the one that trains the network"
+        )
+    if not hasattr(optimizer, "_optimizer_step_post_hooks"):
+        raise TypeError(
+            f"expected an optimiser that has called torch's __init__, got a {type(optimizer).__name__} that has not: "
+            "attach the one that it passes its steps on to"
         )
     own = set(network.parameters()) if isinstance(network, nn.Module) else set()
     updated = {parameter for group in optimizer.param_groups for parameter in group["params"]}

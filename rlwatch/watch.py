@@ -27,7 +27,7 @@ from rlwatch.monitor.places import Destination, opened
 from rlwatch.monitor.schedule import Schedule, Step, is_sparse, whole_step
 from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
-from rlwatch.unwrap import check_updates, is_first_rank, stepping, uncompiled, unwrapped
+from rlwatch.unwrap import check_updates, is_first_rank, is_within_step, stepping, uncompiled, unwrapped
 
 DIGITS = re.compile(r"\d+")
 """What may differ between two faults that are one."""
@@ -147,8 +147,8 @@ class Watch:
         steps = count(begin + each, each)
 
         @uncompiled
-        def after_update(*_: object) -> None:
-            if not self._elsewhere:
+        def after_update(stepped: Optimizer, *_: object) -> None:
+            if not self._elsewhere and not is_within_step(stepped):
                 self._look(next(steps))
 
         handle = optimizer.register_step_post_hook(after_update)
