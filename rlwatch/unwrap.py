@@ -1,9 +1,11 @@
 """The network beneath what a training wraps around it, and the Q-values beneath what a network returns."""
 
 import copy
+import sys
 from collections.abc import Callable
+from functools import wraps
 from types import MethodType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,12 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
 
 Network = Callable[..., Any]
+ORIGINAL = "_torchdynamo_orig_callable"
+"""Where what `torch.compile` returns holds the function that it was given."""
+IN_PLACE = "_compiled_call_impl"
+"""Where a module holds what its `compile` has made."""
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 class Read(nn.Module):
@@ -43,6 +51,22 @@ def unwrapped(network: Network) -> Network:
     return _eager(network) if isinstance(network, nn.Module) else network
 
 
+def uncompiled(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """The function, which runs as it stands where `torch.compile` was given what calls it."""
+
+    @wraps(function)
+    def whole(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        apart: Any = torch.compiler.disable if "torch._dynamo" in sys.modules else _unchanged
+        result: Result = apart(function)(*args, **kwargs)
+        return result
+
+    return whole
+
+
+def _unchanged(function: Any) -> Any:
+    return function
+
+
 def is_first_rank() -> bool:
     """Whether this process is the one that logs: of a distributed training that is rank 0."""
     distributed = torch.distributed
@@ -55,6 +79,15 @@ def stepping(optimizer: Optimizer) -> Optimizer:
     return stepping(inner) if isinstance(optimizer, Optimizer) and isinstance(inner, Optimizer) else optimizer
 
 
+def is_within_step(optimizer: Optimizer) -> bool:
+    """Whether a step of this optimiser that has ended is a part of another one, which calls it as that of its base."""
+    code, frame, found = getattr(type(optimizer).step, "__code__", None), sys._getframe(), 0  # noqa: SLF001
+    while frame.f_back is not None:
+        frame = frame.f_back
+        found += frame.f_code is code and frame.f_locals.get("self") is optimizer
+    return found > 1
+
+
 def check_updates(optimizer: Optimizer, network: Network) -> None:
     """Make sure that the optimiser updates some of the network's parameters, where these are known.
 
@@ -63,6 +96,11 @@ def check_updates(optimizer: Optimizer, network: Network) -> None:
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"expected a torch optimiser, got {type(optimizer).__name__}: attach the one that trains the network"
+        )
+    if not hasattr(optimizer, "_optimizer_step_post_hooks"):
+        raise TypeError(
+            f"expected an optimiser that has called torch's __init__, got a {type(optimizer).__name__} that has not: "
+            "attach the one that it passes its steps on to"
         )
     own = set(network.parameters()) if isinstance(network, nn.Module) else set()
     updated = {parameter for group in optimizer.param_groups for parameter in group["params"]}
@@ -80,7 +118,7 @@ def _inner(network: Network) -> Network:
     held = {**getattr(network, "__dict__", {}), **getattr(network, "_modules", {})}
     parallel = isinstance(network, (DataParallel, DistributedDataParallel))
     # of a parallel module; of a compiled module; of a compiled function
-    for name in ("module",) if parallel else ("_orig_mod", "_torchdynamo_orig_callable"):
+    for name in ("module",) if parallel else ("_orig_mod", ORIGINAL):
         if name in held:
             inner: Network = held[name]
             return inner
@@ -89,11 +127,17 @@ def _inner(network: Network) -> Network:
 
 def _eager(module: nn.Module) -> nn.Module:
     """The module, or a shallow copy of it in which nothing is compiled."""
-    children = {name: child for name, child in module._modules.items() if child is not None}  # noqa: SLF001 - in order
-    plain: dict[str, Any] = {name: unwrapped(child) for name, child in children.items()}
-    compiled = getattr(module, "_compiled_call_impl", None) is not None
-    if not compiled and all(plain[name] is child for name, child in children.items()):
+    held = {name: child for name, child in module._modules.items() if child is not None}  # noqa: SLF001 - in order
+    plain: dict[str, Any] = {name: unwrapped(child) for name, child in held.items()}
+    functions = {name: one for name, one in vars(module).items() if callable(one) and name != IN_PLACE}
+    originals = {name: getattr(one, "__dict__", {}).get(ORIGINAL, one) for name, one in functions.items()}
+    replaced = any(one is not functions[name] for name, one in originals.items())
+    replaced |= any(one is not held[name] for name, one in plain.items())
+    if not replaced and getattr(module, IN_PLACE, None) is None:
         return module
     twin = copy.copy(module)
     twin._modules = module._modules | plain  # noqa: SLF001 - a dict of its own; what was compiled is not copied
+    for name, one in originals.items():
+        own = isinstance(one, MethodType) and one.__self__ is module
+        vars(twin)[name] = MethodType(one.__func__, twin) if own else one
     return twin

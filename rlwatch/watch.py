@@ -22,11 +22,12 @@ from rlwatch.monitor.asking import Network
 from rlwatch.monitor.attaching import check_game, check_settings, first_step, loaded, past, untouched_generators, whole
 from rlwatch.monitor.examination import Examination
 from rlwatch.monitor.logbook import Fault, Job, Outcome, write
+from rlwatch.monitor.matching import behind
 from rlwatch.monitor.places import Destination, opened
 from rlwatch.monitor.schedule import Schedule, Step, is_sparse, whole_step
 from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
-from rlwatch.unwrap import check_updates, is_first_rank, stepping, unwrapped
+from rlwatch.unwrap import check_updates, is_first_rank, is_within_step, stepping, uncompiled, unwrapped
 
 DIGITS = re.compile(r"\d+")
 """What may differ between two faults that are one."""
@@ -47,10 +48,10 @@ class Watch:
     steps, where it is known, so that checkpoints stand evenly. `budget`: part of the wall clock that the monitor may
     use, `every`: a distance in steps instead. The first and the last checkpoint get everything, those between what is
     costly (checks on the maps, maps of every action) where the budget has room. `observe`: from the probe's uint8
-    frames (probe, stack, y, x) to what the network takes; found by trial if left out. `method` and its keywords
-    `options`: as of `explain`. `purge_step`: the step that a resumed training goes on from; the log before it is read,
-    and findings go on. A SummaryWriter of your own is to be told it, too. `seed`: of the untrained networks, the
-    intervals and the checks.
+    frames (probe, stack, y, x) to what the network takes, asked anew each time; found by trial if left out. `method`
+    and its keywords `options`: as of `explain`. `purge_step`: the step that a resumed training goes on from; the log
+    before it is read, and findings go on. A SummaryWriter of your own is to be told it, too. `seed`: of the untrained
+    networks, the intervals and the checks.
 
     `where`: "inline" makes each checkpoint here and now while the training waits, and a call returns its Report.
     "process" makes it in a process of its own while the training goes on: a call hands over the weights, in
@@ -86,13 +87,14 @@ class Watch:
         check_settings(where, seed, logdir, options, observe)
         purge_step = first_step(purge_step)
         self._schedule = Schedule(budget=budget, total_steps=total_steps, every=every)
-        self._logs, self._network, self._process = is_first_rank(), q_network, os.getpid()
+        self._logs, self._process = is_first_rank(), os.getpid()
         probe = loaded(probe)
         check_game(probe, game)
         self._first_step = purge_step or 0
-        settings = {"probe": probe, "method": method, "options": options or {}, "observe": observe, "seed": seed}
         with untouched_generators():
-            examination = Examination(unwrapped(q_network), **settings)
+            self._network, observe = behind(q_network, observe, probe)
+            settings = {"probe": probe, "method": method, "options": options or {}, "observe": observe, "seed": seed}
+            examination = Examination(unwrapped(self._network), **settings)
         self._full = ACTIONS_LOGGED // examination.action_count
         if self._logs:
             destination = Destination(None if logdir is None else Path(logdir), writer, purge_step)
@@ -107,6 +109,7 @@ class Watch:
         self._closed, self._patience = False, PATIENCE
         self._made = 0
 
+    @uncompiled
     def __call__(self, step: Step) -> Report | None:
         """The checkpoint's Report where one was due at this agent step, else None."""
         number = self._heard(step)
@@ -143,14 +146,16 @@ class Watch:
         begin = self._first_step if first_step is None else whole("first_step", first_step)
         steps = count(begin + each, each)
 
-        def after_update(*_: object) -> None:
-            if not self._elsewhere:
+        @uncompiled
+        def after_update(stepped: Optimizer, *_: object) -> None:
+            if not self._elsewhere and not is_within_step(stepped):
                 self._look(next(steps))
 
         handle = optimizer.register_step_post_hook(after_update)
         self._handles.append(handle)
         return handle
 
+    @uncompiled
     def returns(self, step: Step, value: SupportsFloat) -> None:
         """Tell the monitor a return, in the game's points, and the step at which it was reached.
 
@@ -162,6 +167,7 @@ class Watch:
         with self._surviving(f"step {number:,} of a return"):
             self._told, self._returns = number, float(value.item() if hasattr(value, "item") else value)
 
+    @uncompiled
     def finish(self, step: Step) -> Report | None:
         """The last checkpoint, with everything; None when this step has had one with everything."""
         number = self._heard(step)
@@ -197,6 +203,7 @@ class Watch:
         """Whether `close` was called: from then on nothing is logged."""
         return self._closed
 
+    @uncompiled
     def close(self) -> None:
         """Let go of the optimisers and of the log; a shared SummaryWriter stays open."""
         for handle in self._handles:

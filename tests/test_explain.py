@@ -130,22 +130,6 @@ def test_the_box_is_what_the_first_layer_sees_of_black_and_of_white(shift, scale
     close(as_tensors.relevance, own.relevance)
 
 
-COMPILED = {
-    "a network": torch.compile,
-    "its forward": lambda network: torch.compile(network).forward,
-    "a function": lambda network: torch.compile(lambda x: network(x) * 1),
-    "a part": lambda network: nn.Sequential(torch.compile(nn.Sequential(*list(network)[:5])), *list(network)[5:]),
-    "a network in place": lambda network: network.compile() or network,
-}
-
-
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch.compile's own
-@pytest.mark.parametrize("compiled", COMPILED)
-def test_what_is_compiled_is_explained_by_the_original(compiled):
-    found = explain(COMPILED[compiled](build(Nature)), observations()).relevance
-    assert torch.equal(found, explain(build(Nature), observations()).relevance)
-
-
 def test_a_composite_without_a_rule_for_a_layer_is_refused():
     with pytest.raises(TypeError, match=r"a rule for layer 0 \(convolution\), got None: return one"):
         explain(build(Nature), observations(), lambda layer: None)  # noqa: ARG005

@@ -153,6 +153,14 @@ def test_layers_of_whole_numbers_are_refused_wherever_they_stand(method):
             explain(asked, observations().float(), method)
 
 
+def test_q_values_that_a_mask_has_taken_away_are_refused_with_what_to_do():
+    network, mask = build(Nature), torch.tensor([False, True, False])
+    with pytest.raises(ValueError, match=r"of 3 of 3 observations are not finite: .* returns them without a mask"):
+        explain(lambda x: network(x).masked_fill(mask, -torch.inf), observations())
+    with pytest.raises(ValueError, match="the weights have diverged"):
+        explain(lambda x: network(x) * torch.nan, observations())
+
+
 def test_a_plain_recurrent_network_is_refused_by_name():
     network, memory = build(Nature), nn.RNN(3, 3, batch_first=True).double()
     with pytest.raises(NotImplementedError, match="rnn_tanh"):

@@ -144,6 +144,65 @@ def test_a_network_that_writes_into_its_observations_does_not_reach_the_callers(
     assert torch.equal(pixels, observations())
 
 
+class Counting(nn.Module):
+    """A part that writes into tensors of its own by functions whose names do not say so."""
+
+    def __init__(self, write):
+        super().__init__()
+        self.weight, self.write = nn.Parameter(torch.ones(2, 32, dtype=torch.float64)), write
+        self.register_buffer("count", torch.ones(2, dtype=torch.float64))
+        for name in ("lowest", "highest", "scale"):
+            self.register_buffer(name, torch.ones(1))
+        self.register_buffer("zero", torch.zeros(1, dtype=torch.int32))
+
+    def forward(self, x):
+        return x + self.write(self)
+
+
+def _count_in_numpy(part):
+    part.count.detach().numpy()[0] += 1
+    np.asarray(part.count)[1] += 1
+    return part.count[1]
+
+
+def _renormalise(function, *indices):
+    return lambda part: function(torch.tensor(indices), part.weight, max_norm=0.5)[:1]
+
+
+def _quantise(part):
+    seen = part.lowest, part.highest, part.scale, part.zero
+    on = torch.ones(1, dtype=torch.int64)
+    return torch.fused_moving_avg_obs_fake_quant(part.weight.float(), on, on, *seen, 0.1, 0, 255, 0)[:1].double()
+
+
+@torch.library.custom_op("rlwatch_tests::count", mutates_args=("count",))
+def _count(count: torch.Tensor) -> torch.Tensor:
+    count += 1
+    return count.clone()
+
+
+WRITING = {
+    "an embedding that renormalises": _renormalise(functional.embedding, 0),
+    "a bag of embeddings that renormalises": _renormalise(functional.embedding_bag, [0, 1]),
+    "an array of its memory": _count_in_numpy,
+    "an operator of another library": lambda part: _count(part.count)[0],
+    "torch's operator for certain types": lambda part: torch.ops.aten.add_.Tensor(part.count, torch.ones(1))[0],
+    "fake quantisation": _quantise,
+}
+
+
+@pytest.mark.parametrize("write", WRITING)
+@pytest.mark.parametrize("method", ["epsilon", "gradient_x_input", "occlusion"])
+def test_what_a_network_writes_unseen_it_writes_into_copies(write, method):
+    nature = build(Nature)
+    network = nn.Sequential(part(nature, 0, 5), Counting(WRITING[write]), part(nature, 5, 8))
+    twin = copy.deepcopy(network)
+    before = [tensor.clone() for tensor in network.state_dict().values()]
+    found = explain(network, observations(), method)
+    assert all(map(torch.equal, network.state_dict().values(), before))
+    close(found.q_values, twin(observations()).detach(), 1e-12)
+
+
 LOOKING = {
     "copied": copy.deepcopy,
     "pickled": pickle.dumps,

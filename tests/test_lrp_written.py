@@ -152,6 +152,42 @@ def test_pixels_are_those_that_were_padded_first():
         close(maps[1], maps[0])
 
 
+@pytest.mark.parametrize("method", EVERY)
+def test_planes_beside_the_pictures_are_no_pixels_and_absorb_their_part(method):
+    rest, first = part(build(Nature), 1, 8), build(lambda: nn.Conv2d(6, 6, 8, 4))
+    frames = observations()
+    lines, columns = torch.meshgrid(*2 * [torch.linspace(-1, 1, 20, dtype=torch.float64)], indexing="ij")
+
+    def beside(x):
+        return torch.cat([lines.expand(len(x), 1, -1, -1), x, columns.expand(len(x), 1, -1, -1)], 1)
+
+    found = explain(lambda x: rest(first(beside(x))), frames, method)
+    box = {"low": beside(torch.zeros_like(frames[:1])), "high": beside(torch.ones_like(frames[:1]))}
+    whole = explain(lambda x: rest(first(x)), beside(frames), method, **box)
+    close(found.relevance, whole.relevance[:, 1:5])
+    close(found.q_values, whole.q_values)
+
+
+def test_what_differs_from_observation_to_observation_beside_the_pictures_is_among_the_pixels():
+    rest, first = part(build(Nature), 1, 8), build(lambda: nn.Conv2d(5, 6, 8, 4))
+    frames = observations()
+    plane = torch.arange(len(frames), dtype=torch.float64).view(-1, 1, 1, 1).expand(-1, 1, 20, 20)
+    found = explain(lambda x: rest(first(torch.cat([x, plane], 1))), frames, "epsilon")
+    assert found.relevance.shape == (3, 5, 20, 20)
+
+
+@pytest.mark.parametrize("around", [nn.ZeroPad2d(2), lambda x: torch.cat([x, torch.ones_like(x)[:, :1]], 1)])
+def test_pictures_that_are_scaled_in_place_before_something_is_put_around_them_are_explained_as_scaled(around):
+    first, frames = build(lambda: nn.LazyConv2d(6, 8, 4)), observations() * 255
+
+    def network(x):
+        x /= 255
+        return first(around(x)).relu().flatten(1)
+
+    q_values = network(frames.clone()).detach()
+    close(explain(network, frames, "epsilon").q_values, q_values)
+
+
 @pytest.mark.parametrize("rule", [Flat(), WSquare()])
 def test_what_a_layer_pads_itself_gets_no_relevance_whichever_way_the_padding_is_told(rule):
     kernel = torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -1,5 +1,6 @@
 """Pictures of other sizes and stacks of other depths than the recorded four of 84 by 84."""
 
+import time
 from itertools import product
 
 import cv2
@@ -11,9 +12,11 @@ from torch import nn
 
 from rlwatch import Probe, Watch
 from rlwatch.atari import screen
+from rlwatch.attribution.randomise import untrained
 from rlwatch.checkpoints import load
-from rlwatch.monitor.matching import matched
+from rlwatch.monitor.matching import behind, matched
 from rlwatch.tensorboard.writer import RunWriter
+from rlwatch.unwrap import Read
 from tests.fixtures.blobs import decode_maps
 from tests.fixtures.saved import small_probe
 from tests.fixtures.watched import Nature
@@ -116,6 +119,50 @@ def test_pictures_in_another_place_or_order_than_the_probes_are_refused(tmp_path
     observe, said = OTHER_PICTURES[other]
     with pytest.raises(ValueError, match=said):
         Watch(Nature(), probe, logdir=tmp_path, observe=observe)
+
+
+class Running:
+    """Statistics that an environment keeps of its frames."""
+
+    def __init__(self):
+        self.mean, self.asked = np.full((84, 84), 20.0), 0
+
+    def __call__(self, frames):
+        self.asked += 1
+        return (frames.float() - torch.as_tensor(self.mean, dtype=torch.float32)) / 50
+
+
+def test_what_observe_knows_may_change_and_is_that_of_the_checkpoint(tmp_path, probe):
+    torch.manual_seed(0)
+    network, running = Nature().body, Running()
+
+    def reports(network, **settings):
+        running.mean = np.full((84, 84), 20.0)
+        with Watch(network, probe, logdir=tmp_path / str(len(settings)), every=1, **settings) as watch:
+            for step in range(2):
+                running.mean = running.mean + 10 * step
+                report = next(filter(None, (watch(step) for _ in iter(lambda: time.sleep(0.01), 0))))
+                yield {**report.as_json(), "cost": None}
+
+    outside = list(reports(network, observe=running, where="process"))
+    assert running.asked == 0
+    assert outside == list(reports(Read(network, lambda network, frames: network(running(frames)))))
+    assert outside[0]["q"] != outside[1]["q"]
+
+
+def test_observe_may_be_of_an_agent_that_holds_the_network(probe):
+    agent = nn.ModuleDict({"network": Nature().body})
+    network, _ = behind(agent["network"], lambda frames: frames.float() / (len(agent) * 255), probe)
+    fresh = untrained(network, seed=0)
+    assert not torch.equal(next(fresh.parameters()), next(agent.parameters()))
+
+
+def test_observe_may_take_frames_through_numpy(tmp_path, probe):
+    network = Nature().body
+    with Watch(
+        network, probe, logdir=tmp_path, observe=lambda x: torch.from_numpy(x.numpy() / np.float32(255))
+    ) as watch:
+        assert watch(0) is not None
 
 
 class Augmenting(Nature):

@@ -1,5 +1,6 @@
 """Fresh weights, and nothing else moved."""
 
+import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -45,6 +46,44 @@ def test_a_network_that_cannot_be_copied_is_refused():
     network.generator = (value for value in ())
     with pytest.raises(TypeError, match="must be copyable"):
         untrained(network, seed=0)
+
+
+class Itself(nn.Sequential):
+    def __deepcopy__(self, memo):
+        return self
+
+
+class SharesItsTrunk(nn.Sequential):
+    def __deepcopy__(self, memo):
+        return nn.Sequential(self[0], copy.deepcopy(self[1], memo))
+
+
+class SharesMemory(nn.Sequential):
+    def __deepcopy__(self, memo):
+        fresh = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        fresh[0].weight.data = self[0].weight.data
+        return fresh
+
+
+class ClosesOverItself(nn.Sequential):
+    def __init__(self, *layers):
+        super().__init__(*layers)
+        self.read = lambda x: self[0](x) * 1
+
+    def forward(self, x):
+        return self[1](self.read(x))
+
+
+@pytest.mark.parametrize("kind", [Itself, SharesItsTrunk, SharesMemory, ClosesOverItself])
+def test_a_network_whose_copy_is_partly_itself_is_refused_and_keeps_its_weights(kind):
+    network = kind(nn.Linear(2, 2), nn.Linear(2, 2))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(TypeError, match="must be copyable"):
+        untrained(network, seed=0)
+    with pytest.raises(TypeError, match="must be copyable"):
+        next(cascade(network, torch.zeros(1, 2), seed=0))
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def test_a_replay_memory_that_a_network_holds_is_not_copied_with_it():

@@ -178,6 +178,36 @@ def test_an_optimiser_that_passes_steps_on_drives_it(tmp_path):
     assert steps == [1, 5]
 
 
+class Twice(torch.optim.SGD):
+    """An optimiser whose step makes two of its base."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        return super().step(closure)
+
+
+class Bare(torch.optim.Optimizer):
+    def __init__(self, base):
+        self.base, self.param_groups = base, base.param_groups
+
+    def step(self, closure=None):
+        return self.base.step(closure)
+
+
+def test_steps_of_which_another_one_is_made_are_no_updates_by_themselves(tmp_path, monkeypatch):
+    network, seen = Nature(), []
+    monkeypatch.setattr(Watch, "_look", lambda _, step: seen.append(step))
+    with Watch(network, beginning(Probe.load("breakout"), segments=1), logdir=tmp_path) as watch:
+        torch.optim.SGD(network.parameters(), lr=0.1)  # from the first one on torch tells of each step of its class
+        optimizer = Twice(network.parameters(), lr=0.1)
+        watch.attach(optimizer)
+        for _ in range(3):
+            optimizer.step()
+        with pytest.raises(TypeError, match="a Bare that has not: attach the one that it passes its steps on to"):
+            watch.attach(Bare(optimizer))
+    assert seen == [1, 2, 3]
+
+
 def test_two_optimisers_of_one_network_count_steps_and_not_updates(tmp_path):
     network = Nature()
     first, second = (torch.optim.SGD(part.parameters(), lr=0.0) for part in (network.body[:6], network.body[6:]))

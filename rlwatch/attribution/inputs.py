@@ -44,6 +44,8 @@ VIEWS = tuple(
         (False, True), (("uint8", None), ("float in [0, 255]", 1.0), ("float in [0, 1]", 1 / 255))
     )
 )
+BYTES = VIEWS[0]
+"""The frames as they are."""
 
 
 def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe stack y x"]) -> View:

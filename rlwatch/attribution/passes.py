@@ -160,11 +160,19 @@ def _q_values(outputs: Any, interception: Interception, probes: int) -> tuple[Te
             "lambda observations: network(observations).mean(-1) for quantiles"
         )
     if not q_values.isfinite().all():
-        bad = int(len(q_values) - q_values.isfinite().all(1).sum())
-        raise ValueError(f"the Q-values of {bad} of {probes} observations are not finite: the weights have diverged")
+        raise ValueError(_not_finite(q_values))
     q_values = interception.marks.given(q_values)
     interception.finish(q_values)
     return q_values, interception.pixels.explained
+
+
+def _not_finite(q_values: Tensor) -> str:
+    """What is said of Q-values that are NaN or infinite: weights diverge, and masks take actions away."""
+    bad, masked = int((~q_values.isfinite()).any(1).sum()), q_values.isneginf().all(0)
+    why = "the weights have diverged"
+    if masked.any() and not masked.all() and q_values[:, ~masked].isfinite().all():
+        why = "of some actions they are -inf, as masks make them: pass a function that returns them without a mask"
+    return f"the Q-values of {bad} of {len(q_values)} observations are not finite: {why}"
 
 
 def _same_order(pixels: Tensor, observations: Tensor) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rlwatch.attribution.operations.known import tensors_in
 from rlwatch.attribution.q_values import q_values_of
 from rlwatch.attribution.sandbox.keeping import keep
-from rlwatch.attribution.sandbox.untouched import untouched
+from rlwatch.attribution.sandbox.untouched import parts_of, untouched
 
 COMPUTED_OF = ("_orig", "_v")
 """How `spectral_norm` and `weight_norm` of `torch.nn.utils` name the parameter that they compute a weight of."""
@@ -106,9 +106,25 @@ def _first_met(node: Any, wanted: dict[Any, nn.Module]) -> list[Any]:
 def _copied(network: nn.Module) -> nn.Module:
     try:
         with torch.inference_mode(mode=False):
-            return copy.deepcopy(network, _derived(network) | _shared(network))
+            copied = copy.deepcopy(network, _derived(network) | _shared(network))
     except Exception as error:
         raise TypeError(f"the network must be copyable to draw its weights anew, copying raised: {error}") from error
+    reached = {id(part) for part in parts_of(copied) if isinstance(part, nn.Module)}
+    if not (reached | _held(copied)).isdisjoint(_held(network)):
+        raise TypeError(
+            "the network must be copyable to draw its weights anew, its copy still reaches modules or tensors of the "
+            "network itself: let functions that it holds, or Read is given, take the network as an argument instead of "
+            "closing over it, and its __deepcopy__ copy all of it"
+        )
+    return copied
+
+
+def _held(network: nn.Module) -> set[int]:
+    """The identities of the network's modules, and where its tensors lie in memory."""
+    modules = list(nn.Module.modules(network))
+    tables = (nn.Module.parameters, nn.Module.buffers)
+    tensors = [one for module in modules for table in tables for one in table(module, recurse=False)]
+    return {*map(id, modules), *(one.data_ptr() or id(one) for one in tensors)}
 
 
 def _shared(network: nn.Module) -> dict[int, Any]:

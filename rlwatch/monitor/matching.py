@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from rlwatch.atari import screen
 from rlwatch.atari.probe import Probe
 from rlwatch.atari.screen import Size
 from rlwatch.attribution.checks import check_network
-from rlwatch.attribution.inputs import Observe, first_input, fit
+from rlwatch.attribution.inputs import BYTES, Observe, View, first_input, fit
 from rlwatch.attribution.lrp.interception import Interception
 from rlwatch.attribution.sandbox.untouched import check_made, parts_of
 from rlwatch.monitor.asking import Network, device_of
+from rlwatch.unwrap import unwrapped
 
 DEPTHS = (4, 1, 2, 8)
 """How many stacked pictures are tried of a network that does not say what its first convolution reads."""
@@ -58,6 +60,35 @@ def matched(network: Network, probe: Probe) -> tuple[Probe, Observe]:
         f"{refusal}\nStacks of {', '.join(map(str, depths))} in {sizes} were tried as well: for others take "
         "probe=Probe.load(...).seen(depth, (lines, columns))."
     )
+
+
+def behind(network: Network, observe: Observe | None, probe: Probe) -> tuple[Network, Observe | None]:
+    """The network with `observe` as its first part, and what then makes observations of the probe's frames: nothing.
+
+    As a part of the network it is asked anew at each checkpoint, for what it knows may change, and the box of its
+    pictures is known. It stays apart if it takes frames through NumPy or fails, which is told of where it is asked.
+    """
+    if observe is None or isinstance(observe, View):
+        return network, observe
+    asked = network if isinstance(network, nn.Module) else unwrapped(network)
+    joined = _Behind(asked, observe) if isinstance(asked, nn.Module) else lambda frames: asked(observe(frames))
+    with suppress(Exception):
+        if first_input(unwrapped(joined), _there(joined, probe.observations(2)), stop=True) is not None:
+            return joined, BYTES
+    return network, observe
+
+
+class _Behind(nn.Module):
+    """A network that is given what `observe` makes of frames."""
+
+    def __init__(self, network: nn.Module, observe: Observe) -> None:
+        super().__init__()
+        self.network, self.training = network, network.training
+        self.observe = (observe,)  # where nobody looks for parts of the network, which it may hold itself
+
+    def forward(self, frames: Tensor) -> Any:
+        """What the network returns."""
+        return self.network(self.observe[0](frames))
 
 
 def seen_as(probe: Probe, depth: int, size: Size) -> Probe:

@@ -21,7 +21,7 @@ from rlwatch.attribution.lrp.layering import Layers
 from rlwatch.attribution.lrp.pixels import Pixels
 from rlwatch.attribution.lrp.propagation import Progress, descends, followed
 from rlwatch.attribution.lrp.rules import RuleOf
-from rlwatch.attribution.lrp.signals import BoxOf, Marks, Role, constant, recorded
+from rlwatch.attribution.lrp.signals import BoxOf, Marks, Role, constant, framing, recorded
 from rlwatch.attribution.operations import known
 from rlwatch.attribution.operations.known import in_place, name_of, replaced, target_of, tensors_in, written_by
 from rlwatch.attribution.operations.refusal import Refusal
@@ -80,6 +80,9 @@ class Interception(TorchFunctionMode):
             given = tensors_in((args, kwargs))
         for tensor in given:
             self._meet(tensor)
+        if name in known.WRITERS or "::" in name:
+            args, kwargs = replaced(args, self._lent), replaced(kwargs, self._lent)
+            given = tensors_in((args, kwargs))
         roles = [self.role(tensor) for tensor in given]
         signals = len(roles) - roles.count(Role.PLAIN)
         if name in known.LINEAR_MAPS and signals and self._is_layer(name, args, kwargs, signals):
@@ -91,6 +94,11 @@ class Interception(TorchFunctionMode):
         if Role.CARRYING in roles or switched or not self.pixels.stand_ins.keys().isdisjoint(map(id, given)):
             return self._carry(func, name, args, kwargs)
         return self._aside(func, name, args, kwargs, Role.OBSERVED if Role.OBSERVED in roles else Role.PLAIN)
+
+    def _lent(self, tensor: Tensor) -> Tensor:
+        """What stands for a tensor that may be written to unseen."""
+        plain = self.role(tensor) is Role.PLAIN
+        return self._sandbox.lent(tensor, born=self.marks.of(tensor) is not None) if plain else tensor
 
     def _is_layer(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], signals: int) -> bool:
         """True if a product has a rule of its own; else it is differentiated, as far as that is right.
@@ -163,10 +171,21 @@ class Interception(TorchFunctionMode):
         facts: dict[str, Any] = {}
         if role is Role.OBSERVED:
             result = result if id(result) in given else followed(result, self.progress)
-            if name == "pad":
-                facts = self.marks.before(args[0], lambda values: func(values, *args[1:], **kwargs))
+            facts = self._framed(func, name, args, kwargs)
         self.marks.put([tensor for tensor in tensors_in(result) if id(tensor) not in given], role, **facts)
         return result
+
+    def _framed(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The facts about what has put something around the observations; none where it has not."""
+        given = tensors_in((args, kwargs)) if name in known.FRAMES else []
+        observed = [self._sandbox.current(tensor) for tensor in given if self.role(tensor) is Role.OBSERVED]
+        if len(observed) != 1:
+            return {}
+        args, kwargs = replaced(args, self._sandbox.current), replaced(kwargs, self._sandbox.current)
+        frame = framing(func, args, kwargs, observed[0])
+        return {} if frame is None else self.marks.before(observed[0], frame)
 
     def _current(self, tensor: Tensor, name: str, target: Tensor | None) -> Tensor:
         """What stands in for `tensor` in the operation `name`, which carries relevance, and writes it into `target`."""

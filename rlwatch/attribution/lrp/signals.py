@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -14,7 +15,7 @@ from torch.autograd.function import BackwardCFunction
 from torch.nn import functional
 
 from rlwatch.attribution.lrp.rules import Rule
-from rlwatch.attribution.operations.known import tensors_in
+from rlwatch.attribution.operations.known import replaced, tensors_in
 from rlwatch.attribution.operations.layers import Box, Layer
 
 BoxOf = Callable[[], Box | None]
@@ -110,6 +111,27 @@ def padded(values: Tensor, padding: list[int]) -> Tensor:
 def constant(values: Tensor) -> Tensor:
     """`values` without their history; a copy where autograd could not read them otherwise."""
     return values.clone() if values.is_inference() else values.detach()
+
+
+def framing(
+    function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any], inner: Tensor
+) -> Callable[[Tensor], Tensor] | None:
+    """What `function` puts around `inner`, as a function of other rows; None if it differs from row to row.
+
+    It is constant, as planes of coordinates are: what it says of Q is absorbed.
+    """
+    around = [tensor for tensor in tensors_in((args, kwargs)) if tensor is not inner]
+    if any(tensor.shape[:1] != inner.shape[:1] or bool((tensor != tensor[:1]).any()) for tensor in around):
+        return None
+    kept = {id(tensor): tensor[:1].detach().clone() for tensor in around}
+
+    def framed(values: Tensor) -> Tensor:
+        rows = {name: row.expand(len(values), *row.shape[1:]) for name, row in kept.items()} | {id(inner): values}
+        there = partial(replaced, replacement=lambda tensor: rows[id(tensor)])
+        result: Tensor = function(*there(args), **there(kwargs))
+        return result
+
+    return framed if len(framed(inner)) == len(inner) else None
 
 
 def padded_box(box_of: BoxOf, padding: Callable[[Tensor], Tensor]) -> Box | None:

@@ -106,6 +106,9 @@ UNKNOWN_LAYERS = _names("""conv1d conv3d conv_transpose1d conv_transpose2d conv_
     lstm gru rnn_tanh rnn_relu lstm_cell gru_cell multi_head_attention_forward scaled_dot_product_attention""")
 """They may not be the layer that sees the pixels, nor may another library's operator, such as `quantized::linear`."""
 
+FRAMES = _names("pad cat concat concatenate")
+"""They put constants around the observations, such as zeros or planes of coordinates."""
+
 LEAVING = frozenset({"numpy", "tolist", "item", "__array__", "__float__", "__int__", "__bool__", "__iter__"})
 """They take a number out of the network, where nothing can follow it."""
 
@@ -114,6 +117,11 @@ TOLD = LEAVING | _names("requires_grad__get__ grad_fn__get__ is_leaf__get__ __de
 
 SINGLE = frozenset({"item", "tolist", "__float__", "__int__", "__bool__"})
 """Those of them that training differentiates around, too."""
+
+WRITERS = _names(
+    "embedding embedding_bag fused_moving_avg_obs_fake_quant _fused_moving_avg_obs_fq_helper numpy __array__ __dlpack__"
+)
+"""They may write into what they are given, or let others do so, and are not called so (see `in_place`)."""
 
 WEIGHTED_SUMS = frozenset({"mv", "dot"})
 """Linear as long as one factor is constant, like SCALINGS followed by a sum."""
@@ -151,8 +159,10 @@ STILL = PIECEWISE_LINEAR | QUESTIONS | SCALINGS | ACTIVATIONS | LINEARISED | LIN
 def name_of(function: Callable[..., Any]) -> str:
     """The name by which this module knows a function; properties end in `__get__` or `__set__`.
 
-    An operator of another library than torch's own has the library's name before it, as in `quantized::linear`.
+    An operator of another library than torch's own has the library's name before it, as in `quantized::linear`; one for
+    certain types is called as it is for all.
     """
+    function = getattr(function, "overloadpacket", function)
     name: str = getattr(function, "__name__", repr(function))
     operator: str = getattr(function, "_qualified_op_name", "aten::")
     if not operator.startswith("aten::"):

@@ -51,6 +51,12 @@ class Sandbox:
                 "change neither: let the network write into a clone"
             )
 
+    def lent(self, tensor: Tensor, *, born: bool) -> Tensor:
+        """What a function may be given that may write into it unseen: the network's own only as a copy."""
+        if not born:
+            self.prepare(tensor, "", born=False)
+        return self.current(tensor) if not born or _storage(tensor) not in self._foreign else tensor.detach().clone()
+
     def write(
         self, func: Callable[..., Any], target: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], *, born: bool
     ) -> Tensor:

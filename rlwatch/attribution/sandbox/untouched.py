@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import random
+import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
@@ -36,12 +38,21 @@ def untouched(network: Callable[..., Any]) -> Iterator[None]:
     parts = [part for table in hooked for hook in table.values() if not looks(hook) for part in parts_of(hook)]
     kept = keep([*hooked, *modules, *parts])
     try:
-        with aside(modules):
+        with aside(modules), _eager():
             yield
     finally:
         put_back(kept)
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002  (the same)
+
+
+def _eager() -> AbstractContextManager[Any]:
+    """What `torch.compile` was given runs as it stands, so that its operations can be seen and none is compiled anew.
+
+    torch has this switch from 2.6 on, for all threads at once: while a network is asked, the others run eagerly, too.
+    """
+    compiling = "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance")
+    return torch.compiler.set_stance("force_eager") if compiling else nullcontext()
 
 
 def check_made(modules: Iterable[nn.Module]) -> None:
