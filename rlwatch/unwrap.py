@@ -56,15 +56,13 @@ def uncompiled(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
     @wraps(function)
     def whole(*args: Given.args, **kwargs: Given.kwargs) -> Result:
-        apart: Any = torch.compiler.disable if "torch._dynamo" in sys.modules else _unchanged
-        result: Result = apart(function)(*args, **kwargs)
-        return result
+        if torch.compiler.is_compiling():
+            apart: Any = torch.compiler.disable
+            result: Result = apart(function)(*args, **kwargs)
+            return result
+        return function(*args, **kwargs)
 
     return whole
-
-
-def _unchanged(function: Any) -> Any:
-    return function
 
 
 def is_first_rank() -> bool:
