@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 Network = Callable[..., Any]
 ORIGINAL = "_torchdynamo_orig_callable"
@@ -77,7 +78,18 @@ def stepping(optimizer: Optimizer) -> Optimizer:
     return stepping(inner) if isinstance(optimizer, Optimizer) and isinstance(inner, Optimizer) else optimizer
 
 
-def is_within_step(optimizer: Optimizer) -> bool:
+def after_each_step(optimizer: Optimizer, call: Callable[[], object]) -> RemovableHandle:
+    """Call after every step of this optimiser, once where it calls that of its base, too; `remove()` ends it."""
+
+    @uncompiled
+    def stepped(one: Optimizer, *_: object) -> None:
+        if not _is_within_step(one):
+            call()
+
+    return optimizer.register_step_post_hook(stepped)
+
+
+def _is_within_step(optimizer: Optimizer) -> bool:
     """Whether a step of this optimiser that has ended is a part of another one, which calls it as that of its base."""
     code, frame, found = getattr(type(optimizer).step, "__code__", None), sys._getframe(), 0  # noqa: SLF001
     while frame.f_back is not None:

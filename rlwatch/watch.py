@@ -27,7 +27,7 @@ from rlwatch.monitor.places import Destination, opened
 from rlwatch.monitor.schedule import Schedule, Step, is_sparse, whole_step
 from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
-from rlwatch.unwrap import check_updates, is_first_rank, is_within_step, stepping, uncompiled, unwrapped
+from rlwatch.unwrap import after_each_step, check_updates, is_first_rank, stepping, uncompiled, unwrapped
 
 DIGITS = re.compile(r"\d+")
 """What may differ between two faults that are one."""
@@ -146,12 +146,7 @@ class Watch:
         begin = self._first_step if first_step is None else whole("first_step", first_step)
         steps = count(begin + each, each)
 
-        @uncompiled
-        def after_update(stepped: Optimizer, *_: object) -> None:
-            if not self._elsewhere and not is_within_step(stepped):
-                self._look(next(steps))
-
-        handle = optimizer.register_step_post_hook(after_update)
+        handle = after_each_step(optimizer, lambda: self._elsewhere or self._look(next(steps)))
         self._handles.append(handle)
         return handle
 
