@@ -244,7 +244,7 @@ class Watch:
             judge = first or self._schedule.room("validity")
             actions = first or (self._schedule.room("actions") and is_sparse(self._made, self._full))
             self._submit(step, judge=judge, actions=actions)
-        return self._collect()
+        return self._collect() if self._place.waited_for else None
 
     def _submit(self, step: int, *, judge: bool, actions: bool) -> None:
         spent, age = self._schedule.spent, self._schedule.age

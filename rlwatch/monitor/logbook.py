@@ -242,6 +242,11 @@ class Inline:
         self._logbook = logbook
         self._done: list[Outcome] = []
 
+    @property
+    def waited_for(self) -> bool:
+        """Whether something has become of a job that nobody has asked for."""
+        return bool(self._done)
+
     def renew(self, network: Network) -> None:
         """Look at this network from now on."""
         self._logbook.renew(network)

@@ -94,6 +94,11 @@ class Schedule:
         return wanted <= self.rest[part] * self.budget * self.age
 
     @property
+    def _costly_now(self) -> float:
+        """Seconds of the costly parts that fit in now."""
+        return sum((price for part, price in self._prices.items() if self.room(part)), 0.0)
+
+    @property
     def _last_price(self) -> float:
         """Seconds of the costly parts of the last checkpoint."""
         return sum(self._prices.values(), 0.0)
@@ -106,10 +111,9 @@ class Schedule:
         if self.every is not None:
             return gone >= self.every
         if self.total_steps is None or step > self.total_steps:
-            costly = sum(price for part, price in self._prices.items() if self.room(part))
-            wanted = self.spent + self._price + costly + self._last_price
-            return gone > 0 and wanted <= self.budget * self.age
-        return gone >= max(self.shortest * self.total_steps, self._distance(step, self._first_step))
+            left = self.budget * self.age - self.spent - self._price - self._last_price
+            return gone > 0 and left >= 0 and left >= self._costly_now
+        return gone >= self.shortest * self.total_steps and gone >= self._distance(step, self._first_step)
 
     def _distance(self, step: int, first_step: int) -> float:
         """Steps between checkpoints, such that those still to come just use up what is left of the budget."""

@@ -84,6 +84,11 @@ class Worker:
         """Whether it takes a job now."""
         return not self.busy and self._lives > 0
 
+    @property
+    def waited_for(self) -> bool:
+        """Whether something has become of a job that nobody has asked for, or will."""
+        return self.busy or bool(self._done)
+
     def renew(self, network: Network) -> None:
         """Look at this network from now on."""
         self._network = network
