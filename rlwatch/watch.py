@@ -112,13 +112,14 @@ class Watch:
     @uncompiled
     def __call__(self, step: Step) -> Report | None:
         """The checkpoint's Report where one was due at this agent step, else None."""
+        began = time.perf_counter()
         number = self._heard(step)
         if number is None:
             return None
         if number < self._schedule.last_step:
             reason = "steps must rise, and have fallen behind the newest checkpoint's: none is made until they pass it"
             self._note(Fault(f"step {number:,}", reason))
-        return self._look(number)
+        return self._look(number, began)
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
         """None, in copies and pickles of what holds a monitor: agents can be copied and saved as without it."""
@@ -146,7 +147,7 @@ class Watch:
         begin = self._first_step if first_step is None else whole("first_step", first_step)
         steps = count(begin + each, each)
 
-        handle = after_each_step(optimizer, lambda: self._elsewhere or self._look(next(steps)))
+        handle = after_each_step(optimizer, lambda: self._elsewhere or self._look(next(steps), time.perf_counter()))
         self._handles.append(handle)
         return handle
 
@@ -237,14 +238,18 @@ class Watch:
         self._note(Fault(f"step {reprlib.repr(step)}", reason))
         return None
 
-    def _look(self, step: int) -> Report | None:
+    def _look(self, step: int, began: float) -> Report | None:
         """The newest Report that has come back, after this step's has been asked for if it is due."""
+        spent = self._schedule.spent
         if self._place.free and self._schedule.due(step):
             first = self._last is None
             judge = first or self._schedule.room("validity")
             actions = first or (self._schedule.room("actions") and is_sparse(self._made, self._full))
             self._submit(step, judge=judge, actions=actions)
-        return self._collect() if self._place.waited_for else None
+        report = self._collect() if self._place.waited_for else None
+        if self._schedule.spent == spent and not self._place.busy:
+            self._schedule.spent += time.perf_counter() - began  # many calls at which nothing is due take time, too
+        return report
 
     def _submit(self, step: int, *, judge: bool, actions: bool) -> None:
         spent, age = self._schedule.spent, self._schedule.age

@@ -110,7 +110,7 @@ def test_what_calls_the_monitor_may_be_compiled_and_the_monitor_is_not(tmp_path,
     torch.manual_seed(0)
     network, compiling = watched.Nature(), []
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
-    monkeypatch.setattr(Watch, "_look", lambda _, step: compiling.append((step, torch.compiler.is_compiling())))
+    monkeypatch.setattr(Watch, "_look", lambda _, step, _began: compiling.append((step, torch.compiler.is_compiling())))
     with Watch(network, beginning(Probe.load("breakout"), segments=1), logdir=tmp_path) as watch:
         watch.attach(optimizer, first_step=10)
 

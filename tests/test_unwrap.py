@@ -196,7 +196,7 @@ class Bare(torch.optim.Optimizer):
 
 def test_steps_of_which_another_one_is_made_are_no_updates_by_themselves(tmp_path, monkeypatch):
     network, seen = Nature(), []
-    monkeypatch.setattr(Watch, "_look", lambda _, step: seen.append(step))
+    monkeypatch.setattr(Watch, "_look", lambda _, step, _began: seen.append(step))
     with Watch(network, beginning(Probe.load("breakout"), segments=1), logdir=tmp_path) as watch:
         torch.optim.SGD(network.parameters(), lr=0.1)  # from the first one on torch tells of each step of its class
         optimizer = Twice(network.parameters(), lr=0.1)

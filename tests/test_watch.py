@@ -73,6 +73,15 @@ def test_only_due_steps_are_examined(network, attach):
     assert watch.finish(24) is None
 
 
+def test_calls_at_which_nothing_is_due_count_in_the_cost(network, attach):
+    watch = attach(network, every=10**6)
+    watch(0)
+    spent = watch._schedule.spent
+    for step in range(1, 2000):
+        watch(step)
+    assert watch._schedule.spent > spent
+
+
 def test_a_shared_writer_is_used_and_stays_open(tmp_path, network, attach):
     writer = SummaryWriter(tmp_path)
     watch = attach(network, writer=writer)
