@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import library, nn
 from torch.nn import functional
 
 from rlwatch.attribution import explain
@@ -175,7 +175,7 @@ def _quantise(part):
     return torch.fused_moving_avg_obs_fake_quant(part.weight.float(), on, on, *seen, 0.1, 0, 255, 0)[:1].double()
 
 
-@torch.library.custom_op("rlwatch_tests::count", mutates_args=("count",))
+@library.custom_op("rlwatch_tests::count", mutates_args=("count",))
 def _count(count: torch.Tensor) -> torch.Tensor:
     count += 1
     return count.clone()
