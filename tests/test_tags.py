@@ -9,7 +9,7 @@ from rlwatch.tensorboard import tags
     ("tag", "expected"),
     [
         ("rlwatch/share_negative/contrast/enemy", "negative relevance"),
-        ("rlwatch/share_negative/contrast/enemy", "what the choice rests on"),
+        ("rlwatch/share_negative/contrast/enemy", "the choice, best action minus the mean"),
         ("rlwatch/untrained/greedy/ball", "random weights"),
         ("rlwatch/stack/greedy/+0", "newest"),
         ("rlwatch/map/greedy/conservation", "1: the maps tell all of it"),

@@ -237,7 +237,7 @@ def test_frames_of_one_episode_are_drawn_by_themselves():
     assert found.low < found.mean < found.high
 
 
-def test_only_the_changed_copies_are_asked_about_and_their_number_is_bounded():
+def test_ends_of_curves_are_asked_about_once_and_the_number_of_copies_is_bounded():
     asked = []
 
     def count(frames):
@@ -248,5 +248,6 @@ def test_only_the_changed_copies_are_asked_about_and_their_number_is_bounded():
     maps = {name: (np.zeros((40, 6, 6)), greedy(frames)) for name in "ab"}
     gains(count, frames, maps, STARTS, np.arange(40), np.random.default_rng(0), step=1, points=6, orders=3)
     points = len(_sizes(36, 1, 6))
-    assert sum(asked) == 40 * points * 2 * 2 * (2 + 3)
+    ends = 40 + 2
+    assert sum(asked) == ends + 40 * (points - 2) * 2 * 2 * (2 + 3)
     assert max(asked) <= 64

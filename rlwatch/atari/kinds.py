@@ -8,7 +8,6 @@ from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.cluster.hierarchy import fcluster, linkage
 
 from rlwatch.atari.tracking import Thing
 
@@ -144,6 +143,8 @@ def _looks(kinds: Sequence[Kind]) -> Float[np.ndarray, "kind look"]:
 
 def _grouped(values: Sequence[_Value], looks: Sequence[Float[np.ndarray, " look"]]) -> list[list[_Value]]:
     """The values in groups of near looks, by average linkage."""
+    from scipy.cluster.hierarchy import fcluster, linkage  # noqa: PLC0415 - only games without a map need it
+
     if len(values) < 2:  # noqa: PLR2004 - a pair is needed to link
         return [[value] for value in values]
     group = fcluster(linkage(np.array(looks), method="average", metric="cityblock"), t=ALIKE, criterion="distance")

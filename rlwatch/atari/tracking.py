@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 
 from rlwatch.atari.foreground import Part
 from rlwatch.atari.screen import Box
@@ -117,6 +116,8 @@ def follow(
 
 def _assign(alive: list[_Track], described: np.ndarray, frame: int) -> dict[int, int]:
     """For each part that continues a track, which of those alive."""
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - only games without a map need it
+
     if not alive or not len(described):
         return {}
     elapsed = np.array([frame - one.frame for one in alive])

@@ -55,21 +55,26 @@ def gains(
     by how far the frame's score moves at all. They look at every `step` of 84 pixels (a row of the picture); we at
     `points` multiples of it, dense at first and sparse later, because the curves bend at first and queries cost time.
 
-    The network is asked about frames × points × starts × 2 × (maps + orders) pictures.
+    The network is asked about frames × points × starts × 2 × (maps + orders) pictures; both ends of a curve are the
+    same for all orders, so they are asked about once.
 
     Source: Samek et al. 2017, doi 10.1109/TNNLS.2016.2599820 (flipping, area against random orders); Petsiuk et al.
     2018, arXiv 1806.07421 (insertion); Huber et al. 2022, arXiv 2101.07312 (84 pixels, black start).
     """
-    sizes = _sizes(frames[0, 0].size, step, points)
+    pixels = frames[0, 0].size
+    sizes = _sizes(pixels, min(step, pixels // 2), points)
     ranks = {name: _places(-relevance) for name, (relevance, _) in maps.items()}
     chance = [_places(generator.random((len(frames), *frames.shape[2:]))) for _ in range(orders)]
     parts: dict[str, dict[str, np.ndarray]] = {name: {} for name in maps}
+    whole = ask(frames)
+    empty = {name: ask(np.broadcast_to(picture, (1, *frames.shape[1:]))) for name, picture in starts.items()}
     for direction, (start, picture) in product(DIRECTIONS, starts.items()):
-        curves = (_curves(ask, frames, order, picture, sizes, direction) for order in [*ranks.values(), *chance])
+        ends = np.stack([whole, np.broadcast_to(empty[start], whole.shape)], axis=1)
+        curves = (_curves(ask, frames, order, picture, sizes[1:-1], direction) for order in [*ranks.values(), *chance])
         own = dict(zip(ranks, curves, strict=False))
         random = np.stack(list(curves))
         for name, (relevance, weights) in maps.items():
-            gain = _gain(own[name], random, weights, sizes, direction)
+            gain = _gain(own[name], random, ends, weights, sizes, direction)
             parts[name][f"{direction}_{start}"] = np.where(np.ptp(relevance, axis=(1, 2)) > 0, gain, 0)
     return {name: _summary(found, episodes, generator) for name, found in parts.items()}
 
@@ -99,22 +104,22 @@ def _curves(
     sizes: Int[np.ndarray, " point"],
     direction: str,
 ) -> Float[np.ndarray, "probe point action"]:
-    """The Q-values while more and more pixels are flipped; about 64 copies are made and asked about at a time."""
-    together = max(64 // len(sizes), 1)
+    """The Q-values with so many pixels flipped; 64 copies are made and asked about at a time."""
+    frame, point = np.divmod(np.arange(len(frames) * len(sizes)), len(sizes))
     asked = []
-    for begin in range(0, len(frames), together):
-        some = slice(begin, begin + together)
-        flipped = order[some, None, None] < sizes[:, None, None, None]
-        copies = np.where(flipped == (direction == "deletion"), start, frames[some, None])
-        asked.append(ask(copies.reshape(-1, *frames.shape[1:])))
+    for begin in range(0, len(frame), 64):
+        some = slice(begin, begin + 64)
+        flipped = order[frame[some]] < sizes[point[some], None, None]
+        asked.append(ask(np.where((flipped == (direction == "deletion"))[:, None], start, frames[frame[some]])))
     return np.concatenate(asked).reshape(len(frames), len(sizes), -1)
 
 
 def _gain(
     own: Float[np.ndarray, "probe point action"],
     random: Float[np.ndarray, "order probe point action"],
+    ends: Float[np.ndarray, "probe 2 action"],
     weights: Weights,
-    sizes: Int[np.ndarray, " point"],
+    sizes: Int[np.ndarray, " size"],
     direction: str,
     *,
     still: float = 1e-5,
@@ -123,14 +128,13 @@ def _gain(
 
     `still`: a movement below this part of the largest Q-value is rounding in float32.
     """
-    from scipy.integrate import trapezoid  # noqa: PLC0415 - takes long to load, and only the checks need it
-
-    score = np.einsum("pta,pa->pt", own.astype(np.float64), weights)
-    by_chance = np.einsum("opta,pa->opt", random.astype(np.float64), weights)
-    area = trapezoid(by_chance.mean(axis=0) - score, sizes / sizes[-1], axis=1)
-    every = np.concatenate([score[None], by_chance])
-    moved = every.max(axis=(0, 2)) - every.min(axis=(0, 2))
-    real = moved > still * np.abs(own).max()
+    curves = np.concatenate([own[None], random]).astype(np.float64)
+    scores = np.einsum("opta,pa->opt", curves, weights)
+    ahead = np.pad(scores[1:].mean(axis=0) - scores[0], ((0, 0), (1, 1)))  # at the ends all orders are even
+    area = (ahead[:, 1:] + ahead[:, :-1]) / 2 @ np.diff(sizes / sizes[-1])  # the trapezoidal rule
+    every = np.concatenate([*scores, np.einsum("pta,pa->pt", ends.astype(np.float64), weights)], axis=1)
+    moved = np.ptp(every, axis=1)
+    real = moved > still * max(np.abs(own).max(), np.abs(ends).max())
     sign = 1 if direction == "deletion" else -1
     gain: Float[np.ndarray, " probe"] = sign * np.divide(area, moved, out=np.zeros(len(area)), where=real)
     return gain

@@ -2,9 +2,9 @@
 
 import math
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.ndimage import uniform_filter
 
 from rlwatch.measures.ranks import ranks
 
@@ -58,8 +58,7 @@ def _to_unit(maps: Map) -> Map:
 def _windows(maps: Map, window: int) -> Float[np.ndarray, "probe row column"]:
     """The mean of every window that lies inside the map."""
     inside = slice(window // 2, -((window - 1) // 2) or None)
-    means: Float[np.ndarray, "probe row column"] = uniform_filter(maps, size=(0, window, window))[:, inside, inside]
-    return means
+    return np.stack([cv2.blur(one, (window, window)) for one in maps])[:, inside, inside]
 
 
 def pointing(

@@ -27,8 +27,8 @@ TOPS = (21, 7)
 """Levels of each sign. A heatmap has 7; three times as many give the same colours, and finer numbers for a pixel."""
 ROOM = 24 << 10
 """Bytes that a checkpoint's maps may take; they get the levels of a heatmap where they would take more."""
-ACTION_TOPS = (7,)
-"""The same where every action gets its map: there are up to 18 of them."""
+ACTION_TOPS = (7, 4)
+"""The same where every action gets its map: there are up to 18 of them, and those of an untrained network are noise."""
 ACTIONS_LOGGED = 256
 """Maps of single actions after which the checkpoints that have them stand further and further apart."""
 _EFFORT = 7

@@ -10,13 +10,13 @@ LINES = 4
 """Lines per chart: TensorBoard colours them by run, so more of them cannot be told apart."""
 
 _TARGETS = {
-    "greedy": "the value of the best action (what the value rests on)",
-    "contrast": "best action minus the mean of the others (what the choice rests on)",
+    "greedy": "the value of the best action",
+    "contrast": "the choice, best action minus the mean of the others",
 }
 _BY_OBJECT = {
     "lift": (
-        "Mean relevance of the {name}'s pixels divided by the mean of all pixels, positive part. "
-        "1: no preference, 0: ignored, 8: eight times the average. Source: Lapuschkin et al. 2019, Fig. 2c"
+        "Mean positive relevance of a pixel of {name} divided by that of all pixels. "
+        "1: no preference, 0: ignored, 8: eight times the average. Source: Lapuschkin et al. 2019"
     ),
     "lift_low": "Lower end of the 95 % interval of the lift of {name}, by bootstrap over the probe's episodes",
     "lift_high": "Upper end of the 95 % interval of the lift of {name}, by bootstrap over the probe's episodes",
@@ -47,10 +47,10 @@ _PLAIN = {
     "cost/fraction": "Part of the wall clock that the monitor has taken so far. 0.01: one percent",
 }
 _CHECKS = {  # the longest beginning of a name that is here describes it
-    "randomised": "Rank correlation with the maps of the network whose layers are drawn anew from the output down to "
-    "{part}. 1: the maps do not depend on these layers, 0: unrelated, -1: reversed. Source: Adebayo et al. 2018",
-    "ssim": "Structural similarity with the maps of the network whose layers are drawn anew from the output down to "
-    "{part}. 1: the maps do not depend on these layers. Source: Adebayo et al. 2018",
+    "randomised": "Rank correlation with the maps once layers are drawn anew from the output down to {part}. "
+    "1: the maps do not depend on these layers, 0: unrelated, -1: reversed. Source: Adebayo et al. 2018",
+    "ssim": "Structural similarity with the maps once layers are drawn anew from the output down to {part}. "
+    "1: the maps do not depend on these layers. Source: Adebayo et al. 2018",
     "action": "Rank correlation with the maps of the second-best action. 1: the maps do not depend on the action",
     "shift": "Rank correlation with the maps of the picture moved by one pixel, moved back. 1: the maps move along",
     "agreement": "Rank correlation with the maps of another composite. 1: both say the same, 0: unrelated",

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from jaxtyping import Float, Real
-from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from rlwatch.attribution.targets import Score
@@ -105,6 +104,8 @@ def _in_batches(count: int, batch_size: int, device: torch.device) -> tuple[Tens
 
 def blurred(values: Float[Tensor, "probe stack y x"], sigma: float) -> Float[Tensor, "probe stack y x"]:
     """Every frame under a Gaussian blur, mirrored at its borders."""
+    from scipy.ndimage import gaussian_filter1d  # noqa: PLC0415 - takes long to load, and only blurs need it
+
     rows, columns = (
         torch.as_tensor(gaussian_filter1d(np.eye(size), sigma, axis=0)).to(values) for size in values.shape[2:]
     )
