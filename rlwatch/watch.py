@@ -112,6 +112,8 @@ class Watch:
     @uncompiled
     def __call__(self, step: Step) -> Report | None:
         """The checkpoint's Report where one was due at this agent step, else None."""
+        if type(step) is int and self._schedule.pauses(step):
+            return None
         began = time.perf_counter()
         number = self._heard(step)
         if number is None:
@@ -147,7 +149,12 @@ class Watch:
         begin = self._first_step if first_step is None else whole("first_step", first_step)
         steps = count(begin + each, each)
 
-        handle = after_each_step(optimizer, lambda: self._elsewhere or self._look(next(steps), time.perf_counter()))
+        def updated() -> None:
+            step = next(steps)
+            if not (self._schedule.pauses(step) or self._elsewhere):
+                self._look(step, time.perf_counter())
+
+        handle = after_each_step(optimizer, updated)
         self._handles.append(handle)
         return handle
 
@@ -208,6 +215,7 @@ class Watch:
         if self._closed or self._elsewhere:
             return
         self._closed = True
+        self._schedule.wake()
         self._settle()
         with self._surviving("its end"):
             self._place.close()
@@ -248,6 +256,7 @@ class Watch:
             self._submit(step, judge=judge, actions=actions)
         report = self._collect() if self._place.waited_for else None
         if self._schedule.spent == spent and not self._place.busy:
+            self._schedule.pause()
             self._schedule.spent += time.perf_counter() - began  # many calls at which nothing is due take time, too
         return report
 

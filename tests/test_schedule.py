@@ -58,6 +58,37 @@ def test_a_fixed_distance_overrides_the_budget():
     assert run(Schedule(every=300, clock=clock), clock, steps=1000, price=5.0, first=5.0) == [0, 300, 600, 900]
 
 
+@pytest.mark.parametrize("settings", [{"every": 300}, {"budget": 0.1}, {"budget": 0.1, "total_steps": 10_000}])
+def test_most_calls_pass_unseen_and_no_checkpoint_is_late_by_more_than_a_hundredth(settings):
+    made, looks = {}, []
+    for pausing in (False, True):
+        clock = Clock()
+        schedule, made[pausing] = Schedule(clock=clock, **settings), []
+        for step in range(10_000):
+            clock.now += 0.01
+            if schedule.pauses(step):
+                continue
+            looks += [step] if pausing else []
+            if schedule.due(step):
+                schedule.pay(step, 1.0)
+                made[pausing].append(step)
+            elif pausing:
+                schedule.pause()
+    late = [after - due for after, due in zip(made[True], made[False], strict=False)]
+    assert len(late) >= len(made[False]) - 1 > 5  # the last one may be due at the end
+    assert max(late) <= 0.01 * 10_000
+    assert len(looks) < 1500
+
+
+def test_a_step_that_falls_is_seen_in_a_pause_and_so_is_every_one_after_it():
+    schedule = Schedule(every=300)
+    schedule.pay(1000, 1.0)
+    schedule.pause()
+    assert [schedule.pauses(step) for step in (999, 1000, 1299, 1300)] == [False, True, True, False]
+    schedule.wake()
+    assert not schedule.pauses(1001)
+
+
 def test_a_clock_that_stands_still_or_runs_backwards_does_no_harm():
     clock = Clock()
     schedule = Schedule(clock=clock)

@@ -74,12 +74,27 @@ def test_only_due_steps_are_examined(network, attach):
 
 
 def test_calls_at_which_nothing_is_due_count_in_the_cost(network, attach):
-    watch = attach(network, every=10**6)
+    watch = attach(network)
     watch(0)
     spent = watch._schedule.spent
     for step in range(1, 2000):
         watch(step)
     assert watch._schedule.spent > spent
+
+
+def test_most_calls_at_which_nothing_is_due_pass_unseen_but_not_after_the_end(network, attach, monkeypatch, caplog):
+    watch, optimiser, looks = attach(network), torch.optim.SGD(network.parameters(), lr=0.0), []
+    look = Watch._look
+    monkeypatch.setattr(Watch, "_look", lambda self, *args: looks.append(args) or look(self, *args))
+    watch.attach(optimiser)
+    watch(0)
+    for step in range(1, 100):
+        watch(step)
+        optimiser.step()
+    assert len(looks) < 20
+    watch.close()
+    watch(100)
+    assert "was closed" in caplog.text
 
 
 def test_a_shared_writer_is_used_and_stays_open(tmp_path, network, attach):

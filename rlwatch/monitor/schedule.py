@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import SupportsFloat, SupportsIndex
 
+LATE = 0.01
+"""Part of the time between two checkpoints by which one may be late, so that most calls need no look at the budget."""
 LARGEST = 2**63
 """Steps that an event file has room for."""
 
@@ -36,6 +38,7 @@ class Schedule:
     _began: float = field(init=False)
     last_step: float = -math.inf
     _first_step: int | None = None
+    _quiet: tuple[float, float] = (-math.inf, -math.inf)
     _price: float = 0.0
     _spent_on: dict[str, float] = field(default_factory=dict)
     _prices: dict[str, float] = field(default_factory=dict)
@@ -102,6 +105,22 @@ class Schedule:
     def _last_price(self) -> float:
         """Seconds of the costly parts of the last checkpoint."""
         return sum(self._prices.values(), 0.0)
+
+    def pause(self) -> None:
+        """Let calls pass unseen until the next one may be due: by steps, where the distance is fixed, else by time."""
+        if self.every is not None:
+            self._quiet = self.last_step + self.every, math.inf
+        else:
+            self._quiet = math.inf, self.clock() + LATE * self._price / self.budget
+
+    def wake(self) -> None:
+        """Look at each call again."""
+        self._quiet = -math.inf, -math.inf
+
+    def pauses(self, step: int) -> bool:
+        """Whether nothing needs to be looked at: a call in the midst of a training finds nothing in the caches."""
+        before, until = self._quiet
+        return self.last_step <= step < before and self.clock() < until
 
     def due(self, step: int) -> bool:
         """Whether a checkpoint should be made at this step; the first one, behind what the log has (`last_step`)."""
