@@ -1,13 +1,10 @@
 """The monitor: when is a checkpoint due, what does it cost, what if it fails."""
 
-import logging
 import math
 import os
-import re
 import reprlib
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -21,7 +18,8 @@ from rlwatch.attribution.inputs import Observe
 from rlwatch.monitor.asking import Network
 from rlwatch.monitor.attaching import check_game, check_settings, first_step, loaded, past, untouched_generators, whole
 from rlwatch.monitor.examination import Examination
-from rlwatch.monitor.logbook import Fault, Job, Outcome, write
+from rlwatch.monitor.faults import Fault, Faults
+from rlwatch.monitor.logbook import Job, Outcome, write
 from rlwatch.monitor.matching import behind
 from rlwatch.monitor.places import Destination, opened
 from rlwatch.monitor.schedule import Schedule, Step, is_sparse, whole_step
@@ -29,14 +27,10 @@ from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.blobs import ACTIONS_LOGGED
 from rlwatch.unwrap import after_each_step, check_updates, is_first_rank, stepping, uncompiled, unwrapped
 
-DIGITS = re.compile(r"\d+")
-"""What may differ between two faults that are one."""
 PATIENCE = 300.0
 """Seconds that the end of a training waits for its last checkpoint."""
 
 CLOSED = "the monitor must be open, it was closed: attach a new Watch to go on"
-
-log = logging.getLogger("rlwatch")
 
 
 class Watch:
@@ -102,7 +96,7 @@ class Watch:
             self._schedule.last_step = max(before.objects, default=-math.inf)
             self._place, self._writer = opened(where, examination, settings, destination, before)
         self._handles: list[RemovableHandle] = []
-        self._faults: set[str] = set()
+        self._faults = Faults()
         self._told, self._returns = -math.inf, math.nan
         self._last: Report | None = None
         self._ended: tuple[Finding, ...] = ()
@@ -120,7 +114,7 @@ class Watch:
             return None
         if number < self._schedule.last_step:
             reason = "steps must rise, and have fallen behind the newest checkpoint's: none is made until they pass it"
-            self._note(Fault(f"step {number:,}", reason))
+            self._faults.tell(Fault(f"step {number:,}", reason))
         return self._look(number, began)
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
@@ -167,7 +161,7 @@ class Watch:
         number = self._heard(step)
         if number is None or number < self._told:
             return
-        with self._surviving(f"step {number:,} of a return"):
+        with self._faults.surviving(f"step {number:,} of a return"):
             self._told, self._returns = number, float(value.item() if hasattr(value, "item") else value)
 
     @uncompiled
@@ -217,7 +211,7 @@ class Watch:
         self._closed = True
         self._schedule.wake()
         self._settle()
-        with self._surviving("its end"):
+        with self._faults.surviving("its end"):
             self._place.close()
             if self._writer is not None:
                 self._writer.close()
@@ -243,7 +237,7 @@ class Watch:
                 return whole_step(step)  # type: ignore[arg-type]  # what is none is noted
             except Exception as error:  # noqa: BLE001 - the monitor never harms the training
                 reason = f"{type(error).__name__}: {error}"
-        self._note(Fault(f"step {reprlib.repr(step)}", reason))
+        self._faults.tell(Fault(f"step {reprlib.repr(step)}", reason))
         return None
 
     def _look(self, step: int, began: float) -> Report | None:
@@ -263,7 +257,7 @@ class Watch:
     def _submit(self, step: int, *, judge: bool, actions: bool) -> None:
         spent, age = self._schedule.spent, self._schedule.age
         job = Job(step, self._returns, judge=judge, actions=actions, spent=spent, age=age)
-        with self._surviving(f"step {step:,}"), untouched_generators():
+        with self._faults.surviving(f"step {step:,}"), untouched_generators():
             self._place.renew(unwrapped(self._network))  # what lies around a compiled part may have changed
             self._place.submit(job)
 
@@ -276,13 +270,13 @@ class Watch:
             self._patience, waited = self._patience - (now - waited), now
         if self._place.busy:
             reason = f"its process must answer within {PATIENCE:.0f} s of the training's end, and has not"
-            self._note(Fault("the last checkpoint that was due", reason))
+            self._faults.tell(Fault("the last checkpoint that was due", reason))
         return newest
 
     def _collect(self, *, wait: float = 0.0) -> Report | None:
         """The newest Report that has come back."""
         newest = None
-        with self._surviving("a checkpoint that came back"):
+        with self._faults.surviving("a checkpoint that came back"):
             for outcome in self._place.outcomes(wait=wait):
                 self._book(outcome)
                 newest = outcome.report or newest
@@ -293,9 +287,9 @@ class Watch:
         """Write what is to be written, tell what went wrong, and pay."""
         began = time.perf_counter()
         for fault in outcome.faults:
-            self._note(fault)
+            self._faults.tell(fault)
         if outcome.page is not None and self._writer is not None:
-            with self._surviving(f"step {outcome.job.step:,}"):
+            with self._faults.surviving(f"step {outcome.job.step:,}"):
                 write(self._writer, outcome.page)
         written = time.perf_counter() - began
         self._made += outcome.report is not None
@@ -305,18 +299,3 @@ class Watch:
         self._schedule.pay(outcome.job.step, outcome.seconds - outcome.once - costly + written)
         self._schedule.pay(outcome.job.step, outcome.once, recurring=False)
         self._schedule.pay_costly(outcome.costly)
-
-    @contextmanager
-    def _surviving(self, where: str) -> Iterator[None]:
-        """The monitor never harms the training: what fails here is noted."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - whatever it is
-            self._note(Fault(where, f"{type(error).__name__}: {error}"))
-
-    def _note(self, fault: Fault) -> None:
-        reason = DIGITS.sub("", fault.reason)
-        if reason not in self._faults:
-            self._faults.add(reason)
-            with suppress(Exception):  # of a handler of the training's, or of a stderr that it has closed
-                log.warning("rlwatch: nothing was logged at %s (%s); training goes on", fault.where, fault.reason)

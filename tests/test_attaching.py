@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from rlwatch import Probe, Watch
 from rlwatch.attribution import explain
-from rlwatch.monitor.logbook import Fault
+from rlwatch.monitor.faults import Fault
 from tests.fixtures.saved import small_probe
 from tests.fixtures.watched import Nature
 
@@ -134,7 +134,7 @@ def test_returns_come_in_every_form_in_which_trainings_hold_them(tmp_path, caplo
 def test_a_fault_that_differs_by_a_number_is_told_once(tmp_path, caplog, probe):
     watch = Watch(Nature(), probe, logdir=tmp_path, every=1)
     for step in range(3):
-        watch._note(Fault(f"step {step}", f"the disk took {1000 + step} of 2000 bytes"))
+        watch._faults.tell(Fault(f"step {step}", f"the disk took {1000 + step} of 2000 bytes"))
     watch.close()
     assert caplog.text.count("the disk took") == 1
 

@@ -4,13 +4,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from rlwatch.attribution.operations.memory import BLOCKS
 from rlwatch.monitor.asking import Network
 from rlwatch.monitor.clips import ClipMaker
 from rlwatch.monitor.comparison import Past, timed
 from rlwatch.monitor.examination import Examination
+from rlwatch.monitor.faults import Fault
 from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.blobs import Blobs
 from rlwatch.tensorboard.writer import RunWriter
@@ -33,13 +33,6 @@ class Job:
     actions: bool = False
     spent: float = 0.0
     age: float = 0.0
-
-
-class Fault(NamedTuple):
-    """What went wrong where; a reason is told once."""
-
-    where: str
-    reason: str
 
 
 @dataclass(frozen=True)

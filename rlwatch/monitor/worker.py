@@ -22,7 +22,8 @@ import torch
 from rlwatch.monitor.asking import Network
 from rlwatch.monitor.comparison import Past
 from rlwatch.monitor.examination import Examination
-from rlwatch.monitor.logbook import Fault, Job, Logbook, Outcome
+from rlwatch.monitor.faults import Fault
+from rlwatch.monitor.logbook import Job, Logbook, Outcome
 from rlwatch.monitor.travel import Form, Hold, form, pack, read_file, shared_file, unpack
 from rlwatch.report import Report
 from rlwatch.tensorboard.writer import RunWriter
