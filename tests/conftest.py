@@ -1,6 +1,7 @@
 """What every test shares."""
 
 import io
+import os
 from contextlib import redirect_stdout
 
 import pytest
@@ -23,6 +24,7 @@ def pytest_collection_modifyitems(items):
 def _one_thread():
     """Tests run side by side, a process per core: more threads would only fight for the cores."""
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that they start
 
 
 @pytest.fixture
