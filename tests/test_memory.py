@@ -28,7 +28,7 @@ if __name__ == "__main__":
         watch(step)
         watch._settle()
     watch.finish(3)
-    print(memory("VmHWM") - before, memory("RssAnon") - own, len(watch._last.validity), "scipy.stats" in sys.modules)
+    print(memory("VmHWM") - before, memory("RssAnon") - own, len(watch._last.validity), "scipy" in sys.modules)
     watch.close()
 """
 
@@ -39,7 +39,7 @@ def taken(folder, where):
     told = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout.split()
     peak, held, judged = map(int, told[:3])
     assert judged
-    assert told[3] == "False"  # they take .4 s to load, and 30 MB
+    assert told[3] == "False"  # it takes half a second to load, and 30 MB
     return peak, held
 
 
