@@ -102,6 +102,7 @@ class Watch:
         self._ended: tuple[Finding, ...] = ()
         self._closed, self._patience = False, PATIENCE
         self._made = 0
+        self._schedule.spent = self._schedule.age  # attaching takes time, too
 
     @uncompiled
     def __call__(self, step: Step) -> Report | None:
@@ -192,7 +193,7 @@ class Watch:
 
     @property
     def cost(self) -> float:
-        """The part of the wall clock that the monitor has used so far."""
+        """The part of the wall clock since it was attached that the monitor has used so far, attaching included."""
         return self._schedule.fraction
 
     @property

@@ -73,8 +73,9 @@ def test_only_due_steps_are_examined(network, attach):
     assert watch.finish(24) is None
 
 
-def test_calls_at_which_nothing_is_due_count_in_the_cost(network, attach):
+def test_attaching_and_calls_at_which_nothing_is_due_count_in_the_cost(network, attach):
     watch = attach(network)
+    assert watch._schedule.spent > 0
     watch(0)
     spent = watch._schedule.spent
     for step in range(1, 2000):
