@@ -16,7 +16,7 @@ from rlwatch import outputs
 from rlwatch.tensorboard.blobs import ACTIONS, PLUGIN, SCHEMA
 from rlwatch.tensorboard.plugin import page
 from rlwatch.tensorboard.plugin.store import POINTS, Store
-from rlwatch.tensorboard.runs import quiet_restarts
+from rlwatch.tensorboard.runs import damages, quiet_restarts
 
 _KEPT = {PLUGIN: 0, "scalars": POINTS, "images": 1}
 """Samples a tag: all of ours, and of the clips, which the page draws itself, one (0 would be all)."""
@@ -40,8 +40,9 @@ def write_report(folder: Path, out: Path, *, checkpoints: int = 60) -> list[str]
             "with Watch, or write one with `rlwatch explain CHECKPOINT... --logdir DIR`"
         )
     parts = {run["run"]: _run(store, run["run"], checkpoints) for run in runs}
+    damaged = [note for run in parts for note in damages(folder / run)]
     named = {run: folder.resolve().name if run == "." else run for run in parts}
-    notes = [f"{named[run]}: {note}" for run, (_, left_out) in parts.items() for note in left_out]
+    notes = damaged + [f"{named[run]}: {note}" for run, (_, left_out) in parts.items() for note in left_out]
     data: dict[str, Any] = {
         "schema": SCHEMA,
         "runs": {"schema": SCHEMA, "runs": [run | {"run": named[run["run"]]} for run in runs], "without": []},
