@@ -122,8 +122,9 @@ def test_a_checkpoint_that_cannot_be_looked_at_is_left_out_and_named(tmp_path, m
 @pytest.mark.parametrize(
     ("about", "told", "remedy"),
     [
-        ({"step": "abc"}, {}, r"step a whole number, got 'abc': leave it out"),
-        ({"step": float("nan")}, {}, r"step a whole number, got nan: leave it out"),
+        ({"step": "abc"}, {}, r"step a whole number below 2\*\*63, got 'abc': leave it out"),
+        ({"step": 10**30}, {}, r"step a whole number below 2\*\*63, got 1000000000"),
+        ({"step": float("nan")}, {}, r"step a whole number below 2\*\*63, got nan: leave it out"),
         ({}, {"divisor": 0.0}, r"divisor must be above 0, got 0.0: 255"),
         ({}, {"divisor": -1.0}, r"divisor must be above 0, got -1.0: 255"),
         ({}, {"head": "atoms", "actions": 4}, r"at least 2 atoms for each of 4 actions, got 4 .* leave head="),

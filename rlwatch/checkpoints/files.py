@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rlwatch.atari.probe_file import members
 from rlwatch.checkpoints import plain_pickle
+from rlwatch.checkpoints.inside import number
 from rlwatch.checkpoints.steps import Placed, placed
 
 SUFFIXES = (".pt", ".pth", ".cleanrl_model", ".zip", ".d3")
@@ -77,13 +78,13 @@ def read(path: Path) -> Content:
 def step_inside(path: Path) -> int:
     """The step that a file says, -1 where it says none or is no whole file, which is told when it is read."""
     try:
-        return int(_described(path))
+        return int(number(int, "step", _described(path)))
     except Exception:  # noqa: BLE001 - a broken file raises whatever its first broken part raises
         return -1
 
 
 def _described(path: Path) -> Any:
-    if path.stat().st_size > MAX_BYTES:
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:  # a pipe can be read but once
         return -1
     if not zipfile.is_zipfile(path):
         return dict(plain_pickle.loads(path.read_bytes())).get("step", -1)
