@@ -1,8 +1,10 @@
 import base64
+import errno
 import html.parser
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from werkzeug.test import Client
@@ -179,3 +181,12 @@ def test_a_browser_opens_the_file_and_shows_the_run(logdir, tmp_path):
     assert "canvas" in [tag for tag, _ in reader.elements]
     told = [text for place, text in reader.texts.items() if place not in {page.DATA, "importmap", "module", "style"}]
     assert any("60,000" in text for text in told)
+
+
+def test_a_full_disk_is_told_with_the_file(logdir, tmp_path, monkeypatch):
+    def full(_file, _data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"--out must be a file .*report.html \(No space left on device\): choose"):
+        write_report(logdir / "first", tmp_path / "report.html")

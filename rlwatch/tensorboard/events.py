@@ -63,7 +63,7 @@ class EventFile:
             self._file.seek(end)
             if not isinstance(error, OSError):
                 raise
-            remedy = "free some space; this checkpoint is lost, the next one is written"
+            remedy = "free some space; only what they hold is lost"
             raise _told(error, f"{wanted} bytes must fit onto the disk of {self.path.parent}", remedy) from error
 
     def close(self) -> None:

@@ -50,7 +50,8 @@ def write_report(folder: Path, out: Path, *, checkpoints: int = 60) -> list[str]
     }
     for kind in ("probe", "frames", "checkpoints", "returns", "maps", "actions"):
         data[kind] = {named[run]: answers[kind] for run, (answers, _) in parts.items() if kind in answers}
-    outputs.put(out, page.single_file(f"rlwatch: {folder.resolve().name}", data).encode())
+    with outputs.telling_of(out, "--out"):
+        outputs.put(out, page.single_file(f"rlwatch: {folder.resolve().name}", data).encode())
     return notes
 
 
