@@ -58,9 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _words(error: Exception) -> str:
-    """What an error says; of one of the system without its number, unless it comes with nothing but a file's name."""
-    bare = isinstance(error, OSError) and error.filename is None and error.strerror
-    return str(bare or error)
+    """What an error says; of one of the system its reason and its file, without its number."""
+    if not (isinstance(error, OSError) and error.strerror):
+        return str(error)
+    return error.strerror if error.filename is None else f"{os.fsdecode(error.filename)}: {error.strerror}"
 
 
 def _parser() -> argparse.ArgumentParser:

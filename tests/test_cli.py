@@ -68,7 +68,7 @@ def test_a_run_goes_on_where_its_log_ends_and_what_cannot_be_read_is_told_at_the
     assert main(["explain", str(tmp_path), *told]) == 1
     captured = capsys.readouterr()
     assert [json.loads(line)["step"] for line in captured.out.splitlines()] == [0, 100]
-    assert "1 checkpoints were left out" in captured.err
+    assert "1 of 3 checkpoints left out" in captured.err
     assert "step_000000050.pt is no readable checkpoint" in captured.err
     assert [event.step for event in read(tmp_path / "log").Scalars("rlwatch/q/greedy")] == [0, 100]
 

@@ -62,6 +62,8 @@ def read(path: Path) -> Content:
     """
     try:
         content = _content(path)
+    except PermissionError as error:
+        raise ValueError(f"{path} cannot be opened ({error.strerror}): allow it to be read") from error
     except Exception as error:
         raise ValueError(
             f"{path} is no readable checkpoint ({_reason(error)}): expected a file of torch.save that holds only "
