@@ -16,6 +16,7 @@ from rlwatch.tensorboard.writer import RunWriter
 from tests.fixtures.log_folders import ROUTE, served, slow, write_strings, write_warming_up
 from tests.fixtures.synthetic_run import write_run
 
+NO_JSON = "a record must be JSON with finite numbers"
 HOSTILE = "<script>alert(1)<"
 STEPS = list(range(0, 70_000, 10_000))
 
@@ -139,8 +140,8 @@ def test_what_a_run_lacks_is_said(tmp_path, scene):
     write_strings(tmp_path / "runs" / "damaged", report=[b'{"schema":1}'], maps=[b"nonsense"], probe=[b"only one part"])
     write_strings(tmp_path / "runs" / "maps alone", maps=[b"nonsense"])
     assert write_report(tmp_path / "runs", tmp_path / "report.html") == [
-        "damaged: 1 checkpoints without maps that can be read",
-        "damaged: no probe that can be read",
+        f"damaged: 1 checkpoints without maps that can be read (step 5: {NO_JSON}, got b'ense')",
+        "damaged: no probe that can be read (probe: words must be packed by zlib, got b'only one part')",
         "maps alone: there are no checkpoints yet",
         "warming: 1 checkpoints without maps that can be read",
         "warming: no probe that can be read",
