@@ -96,7 +96,7 @@ def _left_out(made: int, kept: int, maps: int, probe: bool, why: Mapping[str, st
     if maps < kept:
         yield f"{kept - maps} checkpoints without maps that can be read{why.get('maps', '')}"
     if not probe:
-        yield f"no probe that can be read{why.get('probe', '')}"
+        yield f"no probe that can be read{why.get('probe', '') if maps == kept else ''}"
 
 
 def _had(why: dict[str, str], read: Callable[..., bytes], *where: Any) -> bytes | None:
