@@ -9,11 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rich.table import Column, Table
-
 from rlwatch import outputs
 from rlwatch.commands import compare, probes
-from rlwatch.commands.terminal import console_of, end_quietly, interrupted, own_output, say, shown_progress
+from rlwatch.commands.terminal import console_of, end_quietly, interrupted, own_output, say, shown_progress, table_of
 from rlwatch.commands.told import METHODS, above, check_target, folder, setting
 from rlwatch.connection import HERE, connected
 from rlwatch.loading import loaded
@@ -204,7 +202,7 @@ def _print_tables(reports: Iterator[Report], target: str, output: Any) -> None:
     for report in reports:
         step = f"{report.step:,}" if report.step >= 0 else "unknown"
         title = f"{report.checkpoint or report.game}, step {step}: {MEANINGS.get(target, target)}"
-        table = Table(*COLUMNS, title=title)
+        table = table_of(*COLUMNS, title=title)
         for cells in report.rows(target):
             table.add_row(*cells)
         console.print(table)
@@ -230,7 +228,7 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([check._asdict() for check in checks]))  # noqa: T201
     else:
-        table = Table(*(Column(one, overflow="fold") for one in ("what", "works", "found", "what to do")))
+        table = table_of("what", "works", "found", "what to do")
         for check in checks:
             table.add_row(check.what, "yes" if check.works else "NO", check.found, check.remedy)
         console_of(sys.stdout).print(table)

@@ -152,6 +152,13 @@ def test_probe_says_what_is_in_it_in_words(at_terminal):
     assert "actions: NOOP, FIRE, UP, RIGHT, LEFT, DOWN, UPRIGHT, UPLEFT, DOWNRIGHT, \nDOWNLEFT, " in found
 
 
+def test_nothing_of_a_table_is_left_out_in_a_narrow_terminal(at_terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one has 80 columns
+    rows = [line.split("│") for line in at_terminal("probe", "pong").splitlines() if line.startswith("│")]
+    assert "".join(row[1].strip() for row in rows) == "ballplayerenemyplayer_scoreenemy_score"
+
+
 def test_what_is_printed_is_never_read_as_markup(tmp_path, capsys):
     named = tmp_path / "runs[lr=0.1]" / ":fire:.pt"
     named.parent.mkdir()
