@@ -9,11 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rich.table import Column, Table
-
 from rlwatch import outputs
 from rlwatch.commands import compare, probes
-from rlwatch.commands.terminal import console_of, end_quietly, interrupted, own_output, say, shown_progress
+from rlwatch.commands.terminal import console_of, end_quietly, interrupted, own_output, say, shown_progress, table_of
 from rlwatch.commands.told import METHODS, above, check_target, folder, setting
 from rlwatch.connection import HERE, connected
 from rlwatch.loading import loaded
@@ -58,9 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _words(error: Exception) -> str:
-    """What an error says; of one of the system without its number, unless it comes with nothing but a file's name."""
-    bare = isinstance(error, OSError) and error.filename is None and error.strerror
-    return str(bare or error)
+    """What an error says; of one of the system its reason and its file, without its number."""
+    if not (isinstance(error, OSError) and error.strerror):
+        return str(error)
+    return error.strerror if error.filename is None else f"{os.fsdecode(error.filename)}: {error.strerror}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -203,7 +202,7 @@ def _print_tables(reports: Iterator[Report], target: str, output: Any) -> None:
     for report in reports:
         step = f"{report.step:,}" if report.step >= 0 else "unknown"
         title = f"{report.checkpoint or report.game}, step {step}: {MEANINGS.get(target, target)}"
-        table = Table(*COLUMNS, title=title)
+        table = table_of(*COLUMNS, title=title)
         for cells in report.rows(target):
             table.add_row(*cells)
         console.print(table)
@@ -229,7 +228,7 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([check._asdict() for check in checks]))  # noqa: T201
     else:
-        table = Table(*(Column(one, overflow="fold") for one in ("what", "works", "found", "what to do")))
+        table = table_of("what", "works", "found", "what to do")
         for check in checks:
             table.add_row(check.what, "yes" if check.works else "NO", check.found, check.remedy)
         console_of(sys.stdout).print(table)

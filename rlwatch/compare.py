@@ -13,7 +13,7 @@ from rlwatch.measures.onset import spells, threshold
 from rlwatch.measures.relevance import ObjectRelevance
 from rlwatch.measures.seeds import Band, Median, band, interpolated, median, since_last
 from rlwatch.report import without_nan
-from rlwatch.tensorboard.runs import EVERY_CHECKPOINT, UNMEASURED, Run, history
+from rlwatch.tensorboard.runs import EVERY_CHECKPOINT, UNMEASURED, Run, damages, history, logs_of
 from rlwatch.variants import notes_on_names, variants
 
 SCHEMA = 1
@@ -171,6 +171,8 @@ def _check_has(run: Run, target: str, returns: str | None) -> None:
 
 def _notes(by_name: Mapping[str, Sequence[Run]], tag: str | None) -> Iterator[str]:
     runs = [run for some in by_name.values() for run in some]
+    for folder in dict.fromkeys(folder for run in runs for folder in logs_of(run)):
+        yield from damages(folder)
     few = [name for name, some in by_name.items() if 1 < len(some) < FEW]
     if few:
         yield f"a bootstrap over fewer than {FEW} seeds gives intervals that are too narrow: {', '.join(few)}"

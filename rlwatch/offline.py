@@ -88,7 +88,9 @@ def explain_checkpoints(
             yield report
         progress(done + len(unread), len(files))
     if unread:
-        raise ValueError(f"{len(unread)} checkpoints were left out: " + "; ".join(one.reason for one in unread))
+        raise ValueError(
+            f"{len(unread)} of {len(files)} checkpoints left out: " + "; ".join(one.reason for one in unread)
+        )
 
 
 def _matched(first: checkpoints.Checkpoint, given: Probe | None) -> tuple[Probe, Observe]:
@@ -137,7 +139,7 @@ def _reports(
             comparison.last = look
             yield done, None
     if left_out:
-        log.warning("rlwatch: %d checkpoints are in %s already: left out", left_out, logdir)
+        log.warning("rlwatch: %d of %d checkpoints left out, since they are in %s already", left_out, done, logdir)
     pages.close(unread)
 
 

@@ -65,6 +65,9 @@ class Report:
             tags |= {f"rlwatch/untrained/{target}/{name}": one.lift for name, one in objects.items()}
         return tags
 
+    def __str__(self) -> str:
+        return self.markdown()
+
     def markdown(self) -> str:
         """The checkpoint in words: findings, then a table of objects per target; what TensorBoard's Text tab shows."""
         lines = [f"**step {self.step:,}**" + ("" if math.isnan(self.returns) else f", return {self.returns:.1f}"), ""]

@@ -46,6 +46,7 @@ def grouped(runs: Sequence[Run], *, taken: Collection[str] = ()) -> dict[str, li
     found = {}
     for path, by_settings in by_stem.items():
         base = path.name if names.count(path.name) == 1 else path.relative_to(above).as_posix()
+        base = f"{Path(above).name}/{base}" if base in taken else base
         shared = frozenset.intersection(*by_settings)
         for settings, some in by_settings.items():
             found[" ".join([base, *sorted(f"{name}={_said(value)}" for name, value in settings - shared)])] = some

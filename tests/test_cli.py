@@ -68,7 +68,7 @@ def test_a_run_goes_on_where_its_log_ends_and_what_cannot_be_read_is_told_at_the
     assert main(["explain", str(tmp_path), *told]) == 1
     captured = capsys.readouterr()
     assert [json.loads(line)["step"] for line in captured.out.splitlines()] == [0, 100]
-    assert "1 checkpoints were left out" in captured.err
+    assert "1 of 3 checkpoints left out" in captured.err
     assert "step_000000050.pt is no readable checkpoint" in captured.err
     assert [event.step for event in read(tmp_path / "log").Scalars("rlwatch/q/greedy")] == [0, 100]
 
@@ -150,6 +150,13 @@ def test_probe_says_what_is_in_it_in_words(at_terminal):
     assert "situations: 4 early, 3 mid, 6 tunnel, 3 late\nactions: NOOP, FIRE, RIGHT, LEFT\n" in exact
     assert max(map(len, found.splitlines())) <= 80
     assert "actions: NOOP, FIRE, UP, RIGHT, LEFT, DOWN, UPRIGHT, UPLEFT, DOWNRIGHT, \nDOWNLEFT, " in found
+
+
+def test_nothing_of_a_table_is_left_out_in_a_narrow_terminal(at_terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one has 80 columns
+    rows = [line.split("│") for line in at_terminal("probe", "pong").splitlines() if line.startswith("│")]
+    assert "".join(row[1].strip() for row in rows) == "ballplayerenemyplayer_scoreenemy_score"
 
 
 def test_what_is_printed_is_never_read_as_markup(tmp_path, capsys):

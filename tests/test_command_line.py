@@ -1,14 +1,17 @@
 """What a command does where its output is closed, its files are of several games, or beside runs stand files."""
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from rlwatch.atari.probe import Probe
 from rlwatch.checkpoints import load, placed_files
 from rlwatch.cli import main
 from tests.fixtures.logs import looking, write_run
@@ -82,3 +85,20 @@ def test_an_output_that_is_closed_is_no_fault(tmp_path, shell, form):
     folder, probe = save_checkpoints(tmp_path / "run", 2), small_probe(tmp_path)
     status, told = run("explain", folder, "--probe", probe, "--method", "epsilon", *form, shell=shell)
     assert (status, told) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "command", "said"),
+    [
+        (Path, "read_bytes", ["explain", "{}", "--probe", "pong"], "x.pt cannot be opened (Permission denied): allow"),
+        (Probe, "load", ["probe", "{}"], "rlwatch: x.pt: Permission denied\n"),
+    ],
+)
+def test_a_file_that_may_not_be_opened_is_told_so(tmp_path, capsys, monkeypatch, owner, name, command, said):
+    def forbidden(*_arguments, **_settings):
+        raise PermissionError(errno.EACCES, "Permission denied", b"x.pt")
+
+    (tmp_path / "x.pt").touch()
+    monkeypatch.setattr(owner, name, forbidden)
+    assert main([part.format(tmp_path / "x.pt") for part in command]) == 1
+    assert said in capsys.readouterr().err

@@ -46,7 +46,7 @@ def test_checkpoints_that_have_diverged_are_left_out_and_named_and_the_others_ar
     told = capsys.readouterr()
     assert [json.loads(line)["step"] for line in told.out.splitlines()] == [100, 300]
     assert status == 1
-    assert "2 checkpoints were left out" in told.err
+    assert "2 of 4 checkpoints left out" in told.err
     assert "step_000000200.pt: expected finite weights, got NaN or infinity in 1 of its" in told.err
     assert f"the first of shape {tuple(Nature().state_dict()['body.4.weight'].shape)}: the training has" in told.err
 
@@ -115,15 +115,16 @@ def test_a_checkpoint_that_cannot_be_looked_at_is_left_out_and_named(tmp_path, m
     monkeypatch.setattr(Examination, "look", look)
     reports = explain_checkpoints([folder], probe=small_probe(tmp_path), method="epsilon")
     assert [next(reports).step, next(reports).step] == [0, 200]
-    with pytest.raises(ValueError, match=r"1 checkpoints were left out: .*step_000000100.pt: the Q-values are not"):
+    with pytest.raises(ValueError, match=r"1 of 3 checkpoints left out: .*step_000000100.pt: the Q-values are not"):
         next(reports)
 
 
 @pytest.mark.parametrize(
     ("about", "told", "remedy"),
     [
-        ({"step": "abc"}, {}, r"step a whole number, got 'abc': leave it out"),
-        ({"step": float("nan")}, {}, r"step a whole number, got nan: leave it out"),
+        ({"step": "abc"}, {}, r"step a whole number below 2\*\*63, got 'abc': leave it out"),
+        ({"step": 10**30}, {}, r"step a whole number below 2\*\*63, got 1000000000"),
+        ({"step": float("nan")}, {}, r"step a whole number below 2\*\*63, got nan: leave it out"),
         ({}, {"divisor": 0.0}, r"divisor must be above 0, got 0.0: 255"),
         ({}, {"divisor": -1.0}, r"divisor must be above 0, got -1.0: 255"),
         ({}, {"head": "atoms", "actions": 4}, r"at least 2 atoms for each of 4 actions, got 4 .* leave head="),

@@ -26,6 +26,7 @@ def test_segments_are_runs_of_one_episode_and_no_episode_gives_more_than_an_eigh
         assert len(set(probe.episode[own])) == 1
         assert (np.diff(probe.step[own]) == 1).all()
     assert len(set(probe.episode)) == 8
+    assert repr(probe) == "<Probe of breakout: 64 observations in 8 segments>"
 
 
 @pytest.mark.real

@@ -41,6 +41,17 @@ def test_a_seed_draws_the_same_network_and_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("born", [1, 5])
+def test_what_is_drawn_does_not_depend_on_the_weights_also_where_they_come_from_the_same_seed(born):
+    torch.manual_seed(born)
+    network = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 2))
+    trained = copy.deepcopy(network)
+    for parameter in trained.parameters():
+        parameter.data.mul_(2)
+    first, second = (untrained(one, seed=1).state_dict() for one in (network, trained))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 def test_a_network_that_cannot_be_copied_is_refused():
     network = nn.Linear(2, 2)
     network.generator = (value for value in ())

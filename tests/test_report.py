@@ -47,6 +47,7 @@ def test_the_words_begin_with_the_findings_and_list_objects_by_lift():
     words = REPORT.markdown()
     assert words.index("looks at the ball") < words.index("| ball |") < words.index("| ghost |")
     assert "what the choice between actions rests on" in words
+    assert f"{REPORT}" == words
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_a_log_goes_on_where_it_ended_as_if_it_had_never_stopped(asked, tmp_path
     with caplog.at_level(logging.WARNING, logger="rlwatch"):
         then = without_cost(explain_checkpoints(files, **settings, logdir=tmp_path))
     assert first + then == whole
-    assert "2 checkpoints are in" in caplog.text
+    assert "2 of 4 checkpoints left out, since they are in" in caplog.text
     assert list(explain_checkpoints(files, **settings, logdir=tmp_path)) == []
     assert read_run(tmp_path).scalars["rlwatch/q/churn"][0].tolist() == [100, 200, 300]
 

@@ -7,7 +7,9 @@ import sys
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from rlwatch.tensorboard.runs import read_run, read_runs
+from rlwatch.compare import compare
+from rlwatch.tensorboard.plugin.still import write_report
+from rlwatch.tensorboard.runs import damages, read_run, read_runs
 from rlwatch.tensorboard.writer import RunWriter
 from tests.fixtures.logs import looking, write_run
 
@@ -45,6 +47,27 @@ def test_a_torn_record_costs_itself_only(tmp_path):
     file.write_bytes(file.read_bytes()[:-20])
     (run,) = read_runs(tmp_path)
     assert run.scalars["rlwatch/lift/greedy/ball"][0].tolist()[:2] == [0, 10]
+    assert not list(damages(tmp_path))
+
+
+@pytest.mark.parametrize("place", ["length", "data"])
+def test_what_stands_behind_a_damaged_record_is_said_to_be_missing(tmp_path, place):
+    writer = RunWriter(logdir=tmp_path / "rlwatch", purge_step=0)
+    (file,) = (tmp_path / "rlwatch").iterdir()
+    *before, last = looking([1.0, 2.0, 3.0], [0, 10, 20])
+    for report in before:
+        writer.checkpoint(report, {})
+    ends = file.stat().st_size
+    writer.checkpoint(last, {})
+    writer.close()
+    data = bytearray(file.read_bytes())
+    data[ends + (0 if place == "length" else 20)] ^= 1
+    file.write_bytes(data)
+    said = (
+        f"{file}: what its last {len(data) - ends:,} bytes hold is missing here, since a record before them is damaged"
+    )
+    assert [note for note in compare([tmp_path]).notes if said in note]
+    assert any(said in note for note in write_report(tmp_path, tmp_path / "report.html"))
 
 
 def test_what_holds_no_watched_run_is_refused_with_what_was_found(tmp_path):

@@ -22,6 +22,13 @@ def test_no_two_objects_of_a_sheet_share_a_colour_and_a_name_stands_at_its_box()
         assert any(beside) == (index < 2)
 
 
+def test_the_legend_says_what_its_numbers_are(monkeypatch):
+    written = []
+    monkeypatch.setattr(sheet, "_write", lambda _pen, _at, text, _colour: written.append(text))
+    sheet.draw("title", np.zeros((1, 210, 160, 3), np.uint8), [{}], ["label"], {"ball": 7, "big_wall": 256})
+    assert written == ["title", "observations with:", "ball 7", "big wall 256", "label"]
+
+
 def test_a_title_too_long_for_a_line_takes_two():
     black = np.zeros((1, 210, 160, 3), np.uint8)
     short, long = (sheet.draw("word " * words, black, [{}], ["label"], {"ball": 1}) for words in (10, 60))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import zipfile
 
 import pytest
@@ -152,6 +153,17 @@ def test_a_log_leaves_out_what_has_no_place_and_says_so(tmp_path, caplog):
 def test_an_empty_path_is_refused_and_is_not_this_folder(capsys):
     assert main(["explain", ""]) == 1
     assert "expected files, folders or patterns, got ''" in capsys.readouterr().err
+
+
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path, capsys):
+    os.mkfifo(tmp_path / "x.pt")
+    assert main(["explain", str(tmp_path / "x.pt"), "--probe", "pong"]) == 1
+    assert "give a file" in capsys.readouterr().err
+
+
+def test_a_step_that_no_log_can_hold_is_none(tmp_path):
+    torch.save({"model": {"w": torch.zeros(3)}, "step": 2**63}, tmp_path / "x.pt")
+    assert files.step_inside(tmp_path / "x.pt") == -1
 
 
 def test_each_training_is_compared_with_itself_only(tmp_path, capsys):

@@ -1,8 +1,10 @@
 import base64
+import errno
 import html.parser
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from werkzeug.test import Client
@@ -14,6 +16,7 @@ from rlwatch.tensorboard.writer import RunWriter
 from tests.fixtures.log_folders import ROUTE, served, slow, write_strings, write_warming_up
 from tests.fixtures.synthetic_run import write_run
 
+NO_JSON = "a record must be JSON with finite numbers"
 HOSTILE = "<script>alert(1)<"
 STEPS = list(range(0, 70_000, 10_000))
 
@@ -137,7 +140,7 @@ def test_what_a_run_lacks_is_said(tmp_path, scene):
     write_strings(tmp_path / "runs" / "damaged", report=[b'{"schema":1}'], maps=[b"nonsense"], probe=[b"only one part"])
     write_strings(tmp_path / "runs" / "maps alone", maps=[b"nonsense"])
     assert write_report(tmp_path / "runs", tmp_path / "report.html") == [
-        "damaged: 1 checkpoints without maps that can be read",
+        f"damaged: 1 checkpoints without maps that can be read (step 5: {NO_JSON}, got b'ense')",
         "damaged: no probe that can be read",
         "maps alone: there are no checkpoints yet",
         "warming: 1 checkpoints without maps that can be read",
@@ -179,3 +182,12 @@ def test_a_browser_opens_the_file_and_shows_the_run(logdir, tmp_path):
     assert "canvas" in [tag for tag, _ in reader.elements]
     told = [text for place, text in reader.texts.items() if place not in {page.DATA, "importmap", "module", "style"}]
     assert any("60,000" in text for text in told)
+
+
+def test_a_full_disk_is_told_with_the_file(logdir, tmp_path, monkeypatch):
+    def full(_file, _data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"--out must be a file .*report.html \(No space left on device\): choose"):
+        write_report(logdir / "first", tmp_path / "report.html")

@@ -19,6 +19,7 @@ from torch import nn
 from rlwatch.checkpoints import files, load
 
 FUZZED = 200
+FRAMES = torch.rand(1, 4, 84, 84)
 MEGABYTES = 400
 
 
@@ -177,13 +178,32 @@ ARRAYS = {
 }
 
 
+@pytest.mark.parametrize("write", [pickle.dumps, saved])
 @pytest.mark.parametrize("name", ARRAYS)
-def test_an_array_that_is_not_what_it_says_is_refused(tmp_path, name):
-    refused(tmp_path, pickle.dumps({"a": Call(*ARRAYS[name])}), "no readable checkpoint")
+def test_an_array_that_is_not_what_it_says_is_refused(tmp_path, name, write):
+    refused(tmp_path, write({"a": Call(*ARRAYS[name])}), "no readable checkpoint")
 
 
-def test_numpys_own_types_cannot_be_called(tmp_path):
-    refused(tmp_path, pickle.dumps({"a": Call(np.ndarray, ((10**12,),))}), "no readable checkpoint")
+@pytest.mark.parametrize("write", [pickle.dumps, saved])
+def test_numpys_own_types_cannot_be_called(tmp_path, write):
+    refused(tmp_path, write({"a": Call(np.ndarray, ((10**12,),))}), "no readable checkpoint")
+
+
+@pytest.mark.skipif(torch.__version__ < "2.6", reason="torch cannot be told what stands for NumPy's names")
+def test_numpys_numbers_beside_the_weights_are_read_and_torch_allows_them_no_longer_after(tmp_path):
+    beside = {
+        "step": np.int64(7),
+        "returns": np.float32(2.5),
+        "done": np.bool_(1),
+        "rng": np.random.RandomState(0).get_state(),
+    }
+    torch.save({"model": tiny().state_dict(), **beside}, tmp_path / "x.pt")
+    allowed = torch.serialization.get_safe_globals()
+    told = load(tmp_path / "x.pt")
+    assert (told.step, told.returns) == (7, 2.5)
+    assert (files.step_inside(tmp_path / "x.pt"), set(torch.serialization.get_safe_globals())) == (7, set(allowed))
+    torch.save({name: value.numpy() for name, value in tiny().state_dict().items()}, tmp_path / "arrays.pt")
+    assert torch.equal(load(tmp_path / "arrays.pt").network(FRAMES), told.network(FRAMES))
 
 
 def laughs():

@@ -49,6 +49,12 @@ def test_the_same_name_in_two_folders_is_told_apart_by_them():
     assert list(grouped(runs)) == ["old/b", "new/b", "c"]
 
 
+def test_other_runs_take_no_groups_name():
+    runs = [run("r/a-1"), run("r/a-2")]
+    assert grouped(runs, taken={"a": []}) == {"r/a": runs}
+    assert list(grouped([*runs, run("r/b-1")], taken={"b": []})) == ["a", "r/b"]
+
+
 def test_a_group_takes_what_its_patterns_match_and_a_run_counts_once(tmp_path):
     for name in ("a-1", "a-2", "b"):
         write_run(tmp_path / name, looking([1.0], [0]))

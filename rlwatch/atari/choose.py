@@ -100,7 +100,7 @@ def _greedy(
     if len(chosen) < segments:
         raise ValueError(
             f"expected {segments} stretches of {length} steps, {most} an episode at most, got {len(chosen)}: "
-            "record more steps"
+            f"record more steps (--steps, else {STEPS:,})"
         )
     return starts[chosen]
 

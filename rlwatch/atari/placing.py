@@ -28,7 +28,7 @@ SCROLLS = 0.5
 """Part of the frames in which nearly all that moves must go the same way for the scene to be said to scroll."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Placed:
     """The objects of a probe.
 

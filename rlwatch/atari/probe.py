@@ -67,6 +67,9 @@ class Probe:
     def __len__(self) -> int:
         return len(self.stack)
 
+    def __repr__(self) -> str:
+        return f"<Probe of {self.game}: {len(self)} observations in {len(self.situations)} segments>"
+
     @classmethod
     def load(cls, source: str | Path, *, objects: str | Path | None = None) -> "Probe":
         """The probe of a file, or the one that ships with rlwatch for a game ("breakout", "ALE/Breakout-v5").

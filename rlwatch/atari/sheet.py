@@ -12,6 +12,7 @@ from rlwatch.atari.objects import Boxes
 
 ZOOM, COLUMNS, EDGE, LINE, SIZE = 2, 4, 16, 26, 17
 PAPER, INK = (22, 24, 29), (240, 242, 245)
+LEGEND = "observations with:"
 SMALL = 10
 """Size of a name beside its box."""
 GOLDEN = 0.381966
@@ -35,14 +36,15 @@ def draw(
     across = EDGE + COLUMNS * (width + EDGE)
     colours = {name: colour_of(index) for index, name in enumerate(visible)}
     lines = _wrapped(title, across - 2 * EDGE)
-    legend = list(_legend(visible, across, EDGE + LINE * len(lines)))
-    top = max([y for _, (_, y) in legend], default=EDGE) + LINE + EDGE
+    words = [(LEGEND, INK), *((f"{_said(name)} {count}", colours[name]) for name, count in visible.items())]
+    places = list(_legend([text for text, _ in words], across, EDGE + LINE * len(lines)))
+    top = places[-1][1] + LINE + EDGE
     page = Image.new("RGB", (across, top + rows * (height + LINE + EDGE)), PAPER)
     pen = ImageDraw.Draw(page)
     for number, line in enumerate(lines):
         _write(pen, (EDGE, EDGE + LINE * number), line, INK)
-    for name, at in legend:
-        _write(pen, at, _told(name, visible), colours[name])
+    for at, (text, colour) in zip(places, words, strict=True):
+        _write(pen, at, text, colour)
     for index, (picture, objects, label) in enumerate(zip(screens, boxes, labels, strict=True)):
         row, column = divmod(index, COLUMNS)
         x, y = EDGE + column * (width + EDGE), top + row * (height + LINE + EDGE)
@@ -75,7 +77,7 @@ def _name(picture: Image.Image, objects: Boxes, colours: Mapping[str, Colour]) -
     pen = ImageDraw.Draw(picture)
     taken = [(ZOOM * x, ZOOM * y, ZOOM * w, ZOOM * h) for boxes in objects.values() for x, y, w, h in boxes]
     for name, boxes in objects.items():
-        text = name.replace("_", " ")
+        text = _said(name)
         width = round(pen.textlength(text, font=ImageFont.load_default(SMALL)))
         for x, y, _, h in boxes:
             left = min(ZOOM * x, picture.width - width)
@@ -106,19 +108,19 @@ def _wrapped(title: str, width: int) -> list[str]:
     return lines
 
 
-def _legend(visible: Mapping[str, int], across: int, y: int) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Where each object's words stand, in as many lines as they need, the first at height `y`."""
+def _legend(words: Sequence[str], across: int, y: int) -> Iterator[tuple[int, int]]:
+    """Where the words stand, in as many lines as they need, the first at height `y`."""
     x = EDGE
-    for name in visible:
-        width = round(ImageFont.load_default(SIZE).getlength(_told(name, visible)))
+    for text in words:
+        width = round(ImageFont.load_default(SIZE).getlength(text))
         if x > EDGE and x + width + EDGE > across:
             x, y = EDGE, y + LINE
-        yield name, (x, y)
+        yield x, y
         x += width + EDGE
 
 
-def _told(name: str, visible: Mapping[str, int]) -> str:
-    return f"{name.replace('_', ' ')} {visible[name]}"
+def _said(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, colour: Colour) -> None:

@@ -158,10 +158,13 @@ def _own_draws() -> AbstractContextManager[None]:
 
 def _draw_one(module: nn.Module) -> None:
     reset = getattr(module, "reset_parameters", None)
-    before = [(parameter, parameter.clone()) for parameter in module.parameters(recurse=False)]
+    parameters = module.parameters(recurse=False)
+    before = [(parameter, parameter.clone(), parameter.add_(1).clone()) for parameter in parameters]
     if callable(reset):
         reset()
-    for parameter, old in before:
-        spread = old.std().item() if old.numel() > 1 else 0.0
-        if torch.equal(parameter, old) and (spread or not callable(reset)):
-            parameter.normal_(old.mean().item(), spread)
+    for parameter, old, moved in before:  # what is drawn may be what it was, what is left alone is still moved
+        if torch.equal(parameter, moved):
+            parameter.copy_(old)
+            spread = old.std().item() if old.numel() > 1 else 0.0
+            if spread or not callable(reset):
+                parameter.normal_(old.mean().item(), spread)

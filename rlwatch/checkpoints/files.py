@@ -7,6 +7,7 @@ import os.path
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from rlwatch.atari.probe_file import members
 from rlwatch.checkpoints import plain_pickle
+from rlwatch.checkpoints.inside import number
 from rlwatch.checkpoints.steps import Placed, placed
 
 SUFFIXES = (".pt", ".pth", ".cleanrl_model", ".zip", ".d3")
@@ -60,6 +62,8 @@ def read(path: Path) -> Content:
     """
     try:
         content = _content(path)
+    except PermissionError as error:
+        raise ValueError(f"{path} cannot be opened ({error.strerror}): allow it to be read") from error
     except Exception as error:
         raise ValueError(
             f"{path} is no readable checkpoint ({_reason(error)}): expected a file of torch.save that holds only "
@@ -76,13 +80,13 @@ def read(path: Path) -> Content:
 def step_inside(path: Path) -> int:
     """The step that a file says, -1 where it says none or is no whole file, which is told when it is read."""
     try:
-        return int(_described(path))
+        return int(number(int, "step", _described(path)))
     except Exception:  # noqa: BLE001 - a broken file raises whatever its first broken part raises
         return -1
 
 
 def _described(path: Path) -> Any:
-    if path.stat().st_size > MAX_BYTES:
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:  # a pipe can be read but once
         return -1
     if not zipfile.is_zipfile(path):
         return dict(plain_pickle.loads(path.read_bytes())).get("step", -1)
@@ -91,8 +95,7 @@ def _described(path: Path) -> Any:
             return -1
         if "data" in archive.namelist():
             return json.loads(archive.read("data")).get("num_timesteps", -1)
-    content = torch.load(path, weights_only=True, map_location="meta")  # all but the tensors, in a millisecond
-    return content.get("step", -1)
+    return _loaded(path, "meta").get("step", -1)  # all but the tensors, in a millisecond
 
 
 def torch_content(data: bytes) -> Any:
@@ -103,7 +106,7 @@ def torch_content(data: bytes) -> Any:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _check(archive)
-        content = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        content = _loaded(io.BytesIO(data), "cpu")
     except Exception as error:  # a broken archive raises whatever its first broken part raises
         raise ValueError(_reason(error)) from error
     tensors = [leaf for leaf in plain_pickle.leaves(content) if isinstance(leaf, Tensor)]
@@ -111,6 +114,18 @@ def torch_content(data: bytes) -> Any:
     if total > MAX_BYTES:  # a view may be larger than what it looks at
         raise ValueError(f"its tensors would take {total:,} bytes, expected at most {MAX_BYTES:,}")
     return content
+
+
+def _loaded(file: Path | io.BytesIO, device: str) -> Any:
+    """What torch loads, NumPy's arrays and numbers included, whose names stand for harmless ones meanwhile.
+
+    Torch can be told so from 2.6 on; before, it refuses them.
+    """
+    stand_ins: list[Any] = [(stand_in, name) for name, stand_in in plain_pickle.NUMPY.items()]
+    with torch.serialization.safe_globals(stand_ins) if torch.__version__ >= "2.6" else nullcontext():
+        content = torch.load(file, weights_only=True, map_location=device)
+    plain_pickle.leaves(content)
+    return plain_pickle.filled(content)
 
 
 def _reason(error: Exception) -> str:

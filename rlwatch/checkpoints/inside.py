@@ -34,14 +34,15 @@ def network_in(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]
 
 
 def number(kind: type[Any], name: str, told: Any) -> Any:
-    """What a file tells as a number, of this kind.
+    """What a file tells as a number, of this kind; a whole one as an event file can hold it.
 
     Raises: ValueError when it is no number of this kind.
     """
     try:
-        return kind(told)
+        value = kind(told)
+        return value if kind is float else int(np.array(value, np.int64))
     except (TypeError, ValueError, OverflowError):
-        expected = "a whole number" if kind is int else "a number"
+        expected = "a whole number below 2**63" if kind is int else "a number"
         raise ValueError(f"expected as its {name} {expected}, got {told!r:.40}: leave it out of the file") from None
 
 

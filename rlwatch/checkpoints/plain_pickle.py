@@ -24,12 +24,19 @@ def loads(data: bytes) -> Any:
     """
     try:
         loaded = _Reader(io.BytesIO(data)).load()
-        leaves(loaded)
-        return _plain(loaded)
+        _check_plain(leaves(loaded))
+        return filled(loaded)
     except ValueError:
         raise
     except Exception as error:  # a broken pickle raises whatever the operation on its stack raises
         raise ValueError(f"it is no whole pickle ({type(error).__name__}: {error})") from error
+
+
+def _check_plain(values: list[Any]) -> None:
+    """Raises: ValueError when one of the values is neither text nor a number nor an array."""
+    for one in values:
+        if not (one is None or isinstance(one, (_Array, str, bytes, bool, int, float))):
+            raise ValueError(f"it holds a {type(one).__name__}")
 
 
 def leaves(value: Any) -> list[Any]:
@@ -52,11 +59,27 @@ def leaves(value: Any) -> list[Any]:
     raise ValueError(f"it holds more than {NODES:,} values")
 
 
+def filled(value: Any) -> Any:
+    """Nested dicts, lists and tuples with NumPy's arrays and numbers in place of what stands for them.
+
+    Raises: ValueError when an array is not what it says.
+    """
+    if isinstance(value, _Array):
+        return value.array()
+    if isinstance(value, dict):
+        return {filled(key): filled(one) for key, one in value.items()}
+    if type(value) in {list, tuple}:
+        return type(value)(filled(one) for one in value)
+    return value
+
+
 @dataclass
 class _Kind:
     """Stands for numpy.dtype."""
 
     code: Any
+    align: bool = False
+    copy: bool = True
 
     def __setstate__(self, state: Any) -> None:
         order = state[1]
@@ -81,13 +104,15 @@ class _Array:
         _, shape, kind, fortran, raw = state
         self.state = raw, kind, shape, "F" if fortran else "C"
 
-    def array(self) -> np.ndarray:
+    def array(self) -> Any:
+        """The array; of a single number that number, as Python has it."""
         if self.state is None:
             raise ValueError("it holds an array without numbers")
         raw, kind, shape, order = self.state
         if not isinstance(raw, (bytes, bytearray)):
             raise ValueError(f"it holds an array made of a {type(raw).__name__}")  # noqa: TRY004 - the file is wrong
-        return np.frombuffer(raw, kind.dtype()).reshape(shape, order=order)
+        made = np.frombuffer(raw, kind.dtype()).reshape(shape, order=order)
+        return made if made.ndim else made.item()
 
 
 def _empty(*_: Any) -> _Array:
@@ -96,10 +121,6 @@ def _empty(*_: Any) -> _Array:
 
 def _from_buffer(raw: Any, kind: Any, shape: Any, order: Any) -> _Array:
     return _Array((raw, kind, shape, order))
-
-
-def _kind(code: Any, *_: Any) -> _Kind:
-    return _Kind(code)
 
 
 def _scalar(kind: Any, raw: Any) -> _Array:
@@ -117,45 +138,36 @@ def _frozen(content: Any = None) -> dict[Any, Any]:
     return dict(content or {})
 
 
-_NAMES: dict[tuple[str, str], Any] = {
-    ("numpy", "dtype"): _kind,
-    ("numpy", "ndarray"): "numpy.ndarray",  # an argument, never called
-    ("collections", "OrderedDict"): _frozen,
-    ("_codecs", "encode"): _encoded,
-    ("flax.core.frozen_dict", "FrozenDict"): _frozen,
+NUMPY: dict[str, Any] = {
+    "numpy.dtype": _Kind,
+    "numpy.ndarray": _Array,
     **{
-        (f"numpy.{core}.{module}", name): stand_in
+        f"numpy.{core}.{name}": stand_in
         for core in ("core", "_core")
-        for module, name, stand_in in (
-            ("multiarray", "_reconstruct", _empty),
-            ("multiarray", "scalar", _scalar),
-            ("numeric", "_frombuffer", _from_buffer),
+        for name, stand_in in (
+            ("multiarray._reconstruct", _empty),
+            ("multiarray.scalar", _scalar),
+            ("numeric._frombuffer", _from_buffer),
         )
     },
+}
+"""What pickles of arrays name, and what stands for it."""
+_NAMES: dict[str, Any] = {
+    **NUMPY,
+    "collections.OrderedDict": _frozen,
+    "_codecs.encode": _encoded,
+    "flax.core.frozen_dict.FrozenDict": _frozen,
 }
 
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _NAMES:
+        if f"{module}.{name}" not in _NAMES:
             raise ValueError(
                 f"it names {module}.{name}, expected only NumPy arrays and plain containers: save it anew with the "
                 "arrays turned to NumPy, such as jax.device_get(params)"
             )
-        return _NAMES[module, name]
+        return _NAMES[f"{module}.{name}"]
 
     def persistent_load(self, pid: Any) -> Any:
         raise ValueError(f"it refers to {pid!r} outside of itself")
-
-
-def _plain(value: Any) -> Any:
-    """The value with stand-ins turned to arrays."""
-    if isinstance(value, _Array):
-        return value.array()
-    if isinstance(value, dict):
-        return {_plain(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_plain(one) for one in value)
-    if value is None or isinstance(value, (str, bytes, bool, int, float)):
-        return value
-    raise ValueError(f"it holds a {type(value).__name__}")

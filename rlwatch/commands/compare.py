@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
-from rlwatch.commands.terminal import console_of, say
+from rlwatch.commands.terminal import console_of, say, table_of
 from rlwatch.commands.told import folder
 from rlwatch.compare import ComparedObject, Comparison, Variant, compare
 from rlwatch.measures.seeds import Band, Median
@@ -108,7 +108,7 @@ def _table(variant: Variant, compared: Comparison, *, narrow: bool) -> Table:
     )
     title = f"{variant.name} ({over}): lift, {MEANINGS.get(compared.target, compared.target)}"
     steps = [f"step {variant.steps[index]:,}{_among(int(variant.seeds[index]), variant)}" for index in shown]
-    table = Table(Column("object", overflow="fold"), "untrained", "onset", *steps, title=title)
+    table = table_of("object", "untrained", "onset", *steps, title=title)
     for name, one in sorted(variant.objects.items(), key=lambda item: -_rank(item[1])):
         onset = _onset(one.onset, len(variant.runs), apart)
         table.add_row(name, _figure(one.untrained), onset, *_cells(one.lift, shown, apart))

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from rlwatch.commands.terminal import console_of, say
+from rlwatch.commands.terminal import console_of, say, table_of
 from rlwatch.commands.told import above
 
 SURE = {
@@ -84,7 +84,7 @@ def _probe(options: argparse.Namespace) -> int:
 
 def _table(objects: dict[str, dict[str, Any]], shown: list[str]) -> Table:
     """What is known of each object, with the columns of `SURE` that are shown."""
-    table = Table("object", "observations with it", "pixels in a stack", *shown)
+    table = table_of("object", "observations with it", "pixels in a stack", *shown)
     for name, one in objects.items():
         sure = [f"{one[part]:.0%}" if part in one else "" for part in shown]
         table.add_row(name, str(one["frames"]), f"{one['pixels']:.1f}", *sure)

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column, Table
 
 WIDE = 200
 """Columns that a table may take in a file or a pipe."""
@@ -57,6 +58,11 @@ def console_of(output: Any) -> Console:
     """
     width = None if output.isatty() else WIDE
     return _Piped(file=output, width=width, markup=False, emoji=False, highlight=False)
+
+
+def table_of(*columns: str, title: str | None = None) -> Table:
+    """A table whose cells go on in another line where the terminal is narrow: nothing of them is left out."""
+    return Table(*(Column(one, overflow="fold") for one in columns), title=title)
 
 
 def say(console: Console, line: str) -> None:

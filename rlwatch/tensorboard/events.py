@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog, SourceMetadata
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -62,7 +63,7 @@ class EventFile:
             self._file.seek(end)
             if not isinstance(error, OSError):
                 raise
-            remedy = "free some space; this checkpoint is lost, the next one is written"
+            remedy = "free some space; only what they hold is lost"
             raise _told(error, f"{wanted} bytes must fit onto the disk of {self.path.parent}", remedy) from error
 
     def close(self) -> None:
@@ -87,11 +88,38 @@ class EventFile:
 def read_events(path: Path) -> Iterator[Event]:
     """The events of a file, up to the first that is torn."""
     with path.open("rb") as file:
-        while len(head := file.read(12)) == 12 and masked_crc32c(head[:8]) == struct.unpack("<8xI", head)[0]:  # noqa: PLR2004
-            data, crc = file.read(struct.unpack("<Q4x", head)[0]), file.read(4)
-            if len(crc) < 4 or struct.unpack("<I", crc)[0] != masked_crc32c(data):  # noqa: PLR2004 - its length
-                return
-            yield Event.FromString(data)
+        yield from map(Event.FromString, _records(file))
+
+
+def unread(path: Path) -> int:
+    """Bytes of a file that nobody reads, since a record at their begin is damaged; 0 where merely its end is torn."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        end = sum(len(record) + _FRAME for record in _records(file))
+        file.seek(end)
+        length = _length(file)
+    half_written = size - end < _HEAD or (length is not None and length + _FRAME > size - end)
+    return 0 if half_written else size - end
+
+
+_HEAD, _FRAME = 12, 16
+"""Bytes before a record, its length and that one's checksum; and these with the record's checksum behind it."""
+
+
+def _records(file: BinaryIO) -> Iterator[bytes]:
+    while (length := _length(file)) is not None:
+        data, crc = file.read(length), file.read(4)
+        if len(crc) < 4 or struct.unpack("<I", crc)[0] != masked_crc32c(data):  # noqa: PLR2004 - its length
+            return
+        yield data
+
+
+def _length(file: BinaryIO) -> int | None:
+    """How long the next record is, None where no whole one begins."""
+    head = file.read(_HEAD)
+    if len(head) < _HEAD or masked_crc32c(head[:8]) != struct.unpack("<8xI", head)[0]:
+        return None
+    return int(struct.unpack("<Q4x", head)[0])
 
 
 def check_folder(logdir: Path) -> None:

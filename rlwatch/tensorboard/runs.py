@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from rlwatch.measures.relevance import ObjectRelevance
 from rlwatch.tensorboard.blobs import MAPS, REPORT, parse, read_header
-from rlwatch.tensorboard.events import read_events
+from rlwatch.tensorboard.events import read_events, unread
 
 Series = tuple[Int[np.ndarray, " point"], Float[np.ndarray, " point"]]
 """The steps, which never fall, and the values of one tag."""
@@ -74,6 +74,21 @@ def read_run(folder: Path) -> Run:
     return Run(folder, scalars, _report(log), dict(_hparams(log)))
 
 
+def logs_of(run: Run) -> list[Path]:
+    """The folders whose event files a run is read from: its own and its trainer's."""
+    return [run.folder, *([run.folder.parent] if run.folder.name == SUBFOLDER else [])]
+
+
+def damages(folder: Path) -> Iterator[str]:
+    """What is missing of a run, since records within its event files are damaged."""
+    for file in sorted(filter(Path.is_file, folder.glob("*tfevents*"))):
+        if lost := unread(file):
+            yield (
+                f"{file}: what its last {lost:,} bytes hold is missing here, since a record before them is damaged; "
+                "copy the file again from where it was written"
+            )
+
+
 @contextmanager
 def quiet_restarts() -> Iterator[None]:
     """TensorBoard says nothing of steps that a resumed training hides: we hide them on purpose."""
@@ -121,10 +136,10 @@ def _is_watched(run: Run) -> bool:
 
 
 def _with_trainer(run: Run) -> Run:
-    outer = run.folder.parent
-    if run.folder.name != SUBFOLDER or not any(outer.glob("*tfevents*")):
+    _, *outer = logs_of(run)
+    if not outer or not any(outer[0].glob("*tfevents*")):
         return run
-    trainer = read_run(outer)
+    trainer = read_run(outer[0])
     return Run(run.folder, {**trainer.scalars, **run.scalars}, run.report, {**trainer.hparams, **run.hparams})
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from tensorboard.context import RequestContext
 from rlwatch import outputs
 from rlwatch.tensorboard.blobs import ACTIONS, PLUGIN, SCHEMA
 from rlwatch.tensorboard.plugin import page
-from rlwatch.tensorboard.plugin.store import POINTS, Store
-from rlwatch.tensorboard.runs import quiet_restarts
+from rlwatch.tensorboard.plugin.store import POINTS, Store, UnreadableError
+from rlwatch.tensorboard.runs import damages, quiet_restarts
 
 _KEPT = {PLUGIN: 0, "scalars": POINTS, "images": 1}
 """Samples a tag: all of ours, and of the clips, which the page draws itself, one (0 would be all)."""
@@ -40,8 +40,9 @@ def write_report(folder: Path, out: Path, *, checkpoints: int = 60) -> list[str]
             "with Watch, or write one with `rlwatch explain CHECKPOINT... --logdir DIR`"
         )
     parts = {run["run"]: _run(store, run["run"], checkpoints) for run in runs}
+    damaged = [note for run in parts for note in damages(folder / run)]
     named = {run: folder.resolve().name if run == "." else run for run in parts}
-    notes = [f"{named[run]}: {note}" for run, (_, left_out) in parts.items() for note in left_out]
+    notes = damaged + [f"{named[run]}: {note}" for run, (_, left_out) in parts.items() for note in left_out]
     data: dict[str, Any] = {
         "schema": SCHEMA,
         "runs": {"schema": SCHEMA, "runs": [run | {"run": named[run["run"]]} for run in runs], "without": []},
@@ -49,7 +50,9 @@ def write_report(folder: Path, out: Path, *, checkpoints: int = 60) -> list[str]
     }
     for kind in ("probe", "frames", "checkpoints", "returns", "maps", "actions"):
         data[kind] = {named[run]: answers[kind] for run, (answers, _) in parts.items() if kind in answers}
-    outputs.put(out, page.single_file(f"rlwatch: {folder.resolve().name}", data).encode())
+    text = page.single_file(f"rlwatch: {folder.resolve().name}", data).encode()
+    with outputs.telling_of(out, "--out"):
+        outputs.put(out, text)
     return notes
 
 
@@ -74,33 +77,35 @@ def _run(store: Store, run: str, checkpoints: int) -> tuple[dict[str, Any], list
         made = store.checkpoints(*where)
     except errors.NotFoundError:
         return {}, ["there are no checkpoints yet"]
-    steps = _spread([one.step for one in made.read], checkpoints)
-    maps = {str(step): _text(data) for step in steps if (data := _had(store.maps, *where, step))}
-    probe, frames = _had(store.probe, *where), _had(store.frames, *where)
+    steps, why = _spread([one.step for one in made.read], checkpoints), dict[str, str]()
+    maps = {str(step): _text(data) for step in steps if (data := _had(why, store.maps, *where, step))}
+    probe, frames = _had(why, store.probe, *where), _had(why, store.frames, *where)
     answers = {
         "checkpoints": json.loads(made.as_json(only=set(steps))),
         "returns": {"schema": SCHEMA, "tags": store.returns(*where)},
         "maps": maps,
-        "actions": {str(step): _text(data) for step in steps if (data := _had(store.maps, *where, step, ACTIONS))},
+        "actions": {str(step): _text(data) for step in steps if (data := _had({}, store.maps, *where, step, ACTIONS))},
         **({"probe": json.loads(probe), "frames": _text(frames)} if probe and frames else {}),
     }
-    return answers, list(_left_out(len(made.read), len(steps), len(maps), bool(probe)))
+    return answers, list(_left_out(len(made.read), len(steps), len(maps), bool(probe), why))
 
 
-def _left_out(made: int, kept: int, maps: int, probe: bool) -> Iterator[str]:
+def _left_out(made: int, kept: int, maps: int, probe: bool, why: Mapping[str, str]) -> Iterator[str]:
     if kept < made:
         yield f"{kept} of {made} checkpoints, evenly"
     if maps < kept:
-        yield f"{kept - maps} checkpoints without maps that can be read"
+        yield f"{kept - maps} checkpoints without maps that can be read{why.get('maps', '')}"
     if not probe:
-        yield "no probe that can be read"
+        yield f"no probe that can be read{why.get('probe', '') if maps == kept else ''}"
 
 
-def _had(read: Callable[..., bytes], *where: Any) -> bytes | None:
-    """What the store has, None where it has nothing that can be read."""
+def _had(why: dict[str, str], read: Callable[..., bytes], *where: Any) -> bytes | None:
+    """What the store has, None where it has nothing that can be read; `why` keeps the first reason of each kind."""
     try:
         return read(*where)
-    except errors.PublicError:
+    except errors.PublicError as error:
+        if isinstance(error, UnreadableError):
+            why.setdefault(read.__name__, f" ({error})")
         return None
 
 
