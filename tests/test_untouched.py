@@ -14,6 +14,7 @@ from torch import nn
 from rlwatch.attribution import explain
 from rlwatch.attribution.inputs import fit
 from rlwatch.attribution.sandbox.untouched import untouched
+from rlwatch.unwrap import Read
 from tests.fixtures.networks import ACTIONS, SIDE, STACK, convolutions, observations
 
 
@@ -85,3 +86,99 @@ def test_a_network_that_is_tried_for_its_view_stays_as_it_was():
     before = state_of(network)
     assert fit(lambda x: network(x / 255), frames).name == "uint8, NCHW"
     assert state_of(network) == before
+
+
+class Tally:
+    def __init__(self):
+        self.count, self.mean = 0, np.zeros(1)
+
+    def add(self):
+        self.count += 1
+        self.mean = self.mean + 1
+
+
+CALLS = 0
+
+
+class Counted(nn.Module):
+    calls, seen = 0, {}
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(convolutions(), nn.Flatten(), nn.Linear(32, ACTIONS)).double()
+
+    def forward(self, x):
+        Counted.calls += 1
+        Counted.seen[Counted.calls] = x
+        Counted.last = x
+        return self.inner(x)
+
+
+def by_closure(network, tally):
+    calls = 0
+
+    def ask(x):
+        nonlocal calls
+        calls += 1
+        tally.add()
+        return network(x)
+
+    return ask, lambda: (calls, tally.count, tally.mean)
+
+
+def by_globals(network, _):
+    def ask(x):
+        global CALLS  # noqa: PLW0603
+        CALLS += 1
+        ask.calls += 1
+        return network(x)
+
+    ask.calls = 0
+    return ask, lambda: (CALLS, ask.calls)
+
+
+def by_an_agent(network, tally):
+    class Counting(Agent):
+        def q_values(self, x):
+            self.tally.add()
+            return super().q_values(x)
+
+    agent = Counting(network)
+    agent.tally = tally
+    return agent.q_values, lambda: (tally.count, tally.mean)
+
+
+def by_what_reads(network, tally):
+    return Read(network, lambda inner, x: tally.add() or inner(x)), lambda: (tally.count, tally.mean)
+
+
+def by_defaults(network, _):
+    def ask(x, calls=[]):  # noqa: B006
+        calls.append(x)
+        return network(x)
+
+    return ask, lambda: len(ask.__defaults__[0])
+
+
+def by_its_class(network, _):
+    return network, lambda: (Counted.calls, len(Counted.seen), hasattr(Counted, "last"))
+
+
+@pytest.mark.parametrize("asked", [by_closure, by_globals, by_an_agent, by_what_reads, by_defaults, by_its_class])
+def test_what_lies_around_a_network_ends_as_it_began(asked):
+    ask, state = asked(Counted(), Tally())
+    before = state()
+    for _ in range(2):
+        explain(ask, observations(), "epsilon")
+        assert state() == before
+
+
+def test_what_the_first_pass_has_not_changed_is_left_to_other_threads():
+    agent = Agent(convolutions())
+    agent.steps, agent.replay = 0, deque([0])
+    for step in range(2):
+        with untouched(agent.q_values):
+            agent.q_values(observations().float())
+            agent.steps += step
+            agent.replay.extend([step] * step)
+    assert (agent.steps, list(agent.replay)) == (1, [0, 1])

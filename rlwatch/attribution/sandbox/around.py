@@ -1,0 +1,86 @@
+"""What stands around the modules of a network: functions, agents and classes, which it may change as it is asked."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FunctionType, MethodType
+from typing import Any
+from weakref import WeakSet
+
+from torch import nn
+
+from rlwatch.attribution.sandbox.keeping import Bounds, Kept, is_foreign, is_plain, keep, put_back
+from rlwatch.attribution.sandbox.putting import MISSING
+
+STEADY: WeakSet[Any] = WeakSet()
+"""Those that have been seen to change nothing, with all that they hold."""
+BOUNDS = Bounds(values=1000, room=1 << 20, tell=lambda *_: None)
+"""Less than of modules, and nothing is told: what is larger is an agent's replay memory."""
+Within = Callable[[Any], Iterable[Any]]
+
+
+@contextmanager
+def around(parts: Iterable[Any], within: Within) -> Iterator[None]:
+    """What functions, agents and the classes of modules among `parts` hold ends as it begins; `within` finds it.
+
+    Whether a pass changes it is found out in the first ones: later it is left to itself, for an agent that acts in
+    another thread may change it, and may hold a replay memory.
+    """
+    owners = [owner for owner in _owners(parts) if not _is_steady(owner)]
+    held = [one for owner in owners for one in within(owner) if not isinstance(one, nn.Module)]
+    classes: list[Kept] = [(_put_attributes, one, _attributes(one)) for one in owners if isinstance(one, type)]
+    kept = [*classes, *keep([*held, *(content for _, _, content in classes)], bounds=BOUNDS)]
+    try:
+        yield
+    except BaseException:
+        put_back(kept)
+        raise
+    if not put_back(kept):
+        for owner in owners:
+            _note(owner)
+
+
+def _owners(parts: Iterable[Any]) -> Iterator[Any]:
+    for part in parts:
+        for one in (part.__func__, part.__self__) if isinstance(part, MethodType) else (part,):
+            if isinstance(one, nn.Module):
+                yield from _classes(type(one))  # type: ignore[arg-type]
+            elif isinstance(one, FunctionType):
+                yield from () if is_foreign(one) else (one,)
+            elif isinstance(one, functools.partial) or is_plain(type(one)):
+                yield one
+
+
+@functools.lru_cache(maxsize=4096)
+def _classes(kind: type) -> tuple[type, ...]:
+    return tuple(one for one in kind.__mro__ if not is_foreign(one))
+
+
+def _attributes(kind: type) -> dict[str, Any]:
+    return {name: one for name, one in vars(kind).items() if not (name.startswith("__") or hasattr(one, "__get__"))}
+
+
+def _put_attributes(kind: type, content: dict[str, Any]) -> bool:
+    now = _attributes(kind)
+    for name in now.keys() - content.keys():
+        delattr(kind, name)
+    changed = {name: one for name, one in content.items() if now.get(name, MISSING) is not one}
+    for name, one in changed.items():
+        setattr(kind, name, one)
+    return bool(changed) or len(now) > len(content)
+
+
+def _is_steady(owner: Any) -> bool:
+    try:
+        return owner in STEADY
+    except TypeError:  # it can be no member
+        return False
+
+
+def _note(owner: Any) -> None:
+    try:
+        STEADY.add(owner)
+    except TypeError:  # nothing can refer to it weakly: it is looked at again
+        return
