@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from threading import RLock
 from typing import Any, SupportsFloat
 
 from torch.optim import Optimizer
@@ -106,7 +107,7 @@ class Watch:
         self._told, self._returns = -math.inf, math.nan
         self._last: Report | None = None
         self._ended: tuple[Finding, ...] = ()
-        self._closed, self._patience = False, PATIENCE
+        self._closed, self._patience, self._alone = False, PATIENCE, RLock()
         self._made = 0
 
     @uncompiled
@@ -169,14 +170,15 @@ class Watch:
         number = self._heard(step)
         if number is None:
             return None
-        self._settle()
-        last = self._last
-        if last is not None and last.step >= number and last.validity and last.all_actions:
-            return None
-        number = number if last is None else max(number, last.step)
-        if self._place.free:
-            self._submit(number, judge=True, actions=True)
-        return self._settle()
+        with self._alone:
+            self._settle()
+            last = self._last
+            if last is not None and last.step >= number and last.validity and last.all_actions:
+                return None
+            number = number if last is None else max(number, last.step)
+            if self._place.free:
+                self._submit(number, judge=True, actions=True)
+            return self._settle()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -208,8 +210,8 @@ class Watch:
         if self._closed or self._elsewhere:
             return
         self._closed = True
-        self._settle()
-        with self._surviving("its end"):
+        with self._alone, self._surviving("its end"):
+            self._settle()
             self._place.close()
             if self._writer is not None:
                 self._writer.close()
@@ -239,7 +241,18 @@ class Watch:
         return None
 
     def _look(self, step: int, began: float) -> Report | None:
-        """The newest Report that has come back, after this step's has been asked for if it is due."""
+        """The newest Report that has come back, after this step's has been asked for if it is due.
+
+        None while another thread's call makes a checkpoint.
+        """
+        if not self._alone.acquire(blocking=False):
+            return None
+        try:
+            return self._asked(step, began)
+        finally:
+            self._alone.release()
+
+    def _asked(self, step: int, began: float) -> Report | None:
         spent = self._schedule.spent
         if self._place.free and self._schedule.due(step):
             first = self._last is None
