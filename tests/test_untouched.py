@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import weight_norm
 
 from rlwatch.attribution import explain
 from rlwatch.attribution.inputs import fit
+from rlwatch.attribution.randomise import untrained
 from rlwatch.attribution.sandbox.untouched import untouched
 from rlwatch.unwrap import Read
 from tests.fixtures.networks import ACTIONS, SIDE, STACK, convolutions, observations
@@ -182,3 +185,15 @@ def test_what_the_first_pass_has_not_changed_is_left_to_other_threads():
             agent.steps += step
             agent.replay.extend([step] * step)
     assert (agent.steps, list(agent.replay)) == (1, [0, 1])
+
+
+def test_weights_that_torch_caches_are_the_trainings_own():
+    network = weight_norm(nn.Linear(4, 4))
+    before = network.weight.clone()
+    with parametrize.cached():
+        with untouched(network):
+            seen = network.weight
+        untrained(network, seed=0)
+        assert network.weight is not seen
+        assert network.weight is network.weight
+        assert torch.equal(network.weight, before)

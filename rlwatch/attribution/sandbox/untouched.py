@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils import parametrize
 
 from rlwatch.attribution.sandbox.around import around
 from rlwatch.attribution.sandbox.hooks import aside, looks, tables
@@ -42,7 +43,7 @@ def untouched(network: Callable[..., Any]) -> Iterator[None]:
     functions: list[Any] = []
     kept = keep([*hooked, *modules, *parts], functions=functions)
     try:
-        with around([*reached, *functions], parts_of), aside(modules), _eager():
+        with around([*reached, *functions], parts_of), aside(modules), _eager(), uncached():
             yield
     finally:
         put_back(kept)
@@ -57,6 +58,20 @@ def _eager() -> AbstractContextManager[Any]:
     """
     compiling = "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance")
     return torch.compiler.set_stance("force_eager") if compiling else nullcontext()
+
+
+@contextmanager
+def uncached() -> Iterator[None]:
+    """Weights that `torch.nn.utils.parametrize` computes are computed anew.
+
+    Its `cached()` takes what a copy computes for the training's own, and the training's for the copy's.
+    """
+    enabled = parametrize._cache_enabled  # noqa: SLF001  (torch has no public name for it)
+    parametrize._cache_enabled = 0  # noqa: SLF001
+    try:
+        yield
+    finally:
+        parametrize._cache_enabled = enabled  # noqa: SLF001
 
 
 def check_made(modules: Iterable[nn.Module]) -> None:
