@@ -1,14 +1,16 @@
-"""What stands around the modules of a network: functions, agents and classes, which it may change as it is asked."""
+"""What stands around the modules of a network: agents, other objects and classes, which it may change when asked."""
 
 from __future__ import annotations
 
 import functools
+import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FunctionType, MethodType
 from typing import Any
 from weakref import WeakSet
 
+import numpy as np
 from torch import nn
 
 from rlwatch.attribution.sandbox.keeping import Bounds, Kept, is_foreign, is_plain, keep, put_back
@@ -16,6 +18,7 @@ from rlwatch.attribution.sandbox.putting import MISSING
 
 STEADY: WeakSet[Any] = WeakSet()
 """Those that have been seen to change nothing, with all that they hold."""
+STATEFUL = (np.ndarray, np.random.Generator, np.random.RandomState, random.Random)
 BOUNDS = Bounds(values=1000, room=1 << 20, tell=lambda *_: None)
 """Less than of modules, and nothing is told: what is larger is an agent's replay memory."""
 Within = Callable[[Any], Iterable[Any]]
@@ -23,13 +26,14 @@ Within = Callable[[Any], Iterable[Any]]
 
 @contextmanager
 def around(parts: Iterable[Any], within: Within) -> Iterator[None]:
-    """What functions, agents and the classes of modules among `parts` hold ends as it begins; `within` finds it.
+    """What agents and other objects behind functions, and the classes of modules, hold ends as it begins.
 
-    Whether a pass changes it is found out in the first ones: later it is left to itself, for an agent that acts in
-    another thread may change it, and may hold a replay memory.
+    `within` finds it. Variables of a function's own, and lists and dicts that these are, stay as a pass leaves them,
+    for who wrote it to look on. Whether a pass changes the rest is found out in the first ones: later it is left to
+    itself, for an agent that acts in another thread may change it, and may hold a replay memory.
     """
     owners = [owner for owner in _owners(parts) if not _is_steady(owner)]
-    held = [one for owner in owners for one in within(owner) if not isinstance(one, nn.Module)]
+    held = [one for owner in owners for one in within(owner) if is_plain(type(one)) or isinstance(one, STATEFUL)]
     classes: list[Kept] = [(_put_attributes, one, _attributes(one)) for one in owners if isinstance(one, type)]
     kept = [*classes, *keep([*held, *(content for _, _, content in classes)], bounds=BOUNDS)]
     try:

@@ -131,7 +131,7 @@ def _named(function: FunctionType) -> list[Any]:
     if is_foreign(function):
         return held
     names = Names(function.__globals__, dict(_globals(function.__code__, function.__globals__)))
-    return [*held, vars(function), names, *names.held.values()]
+    return [*held, names, *names.held.values()]
 
 
 def _contents(cells: list[CellType]) -> Iterator[Any]:
