@@ -25,6 +25,7 @@ REFUSED = {
     "bmm": lambda x, network: torch.bmm(network(x)[:, None], network(x)[:, :, None]).flatten(1),
     "conv3d": lambda x, network: network(functional.conv3d(x[:, None], torch.ones(1, 1, 1, 1, 1).to(x))[:, 0]),
     "matmul with weights": lambda x, network: (hidden := part(network, 0, 5)(x)) @ hidden.T,
+    "matmul with weights as its first factor": lambda x, network: (network[7].weight @ part(network, 0, 7)(x).T).T,
     "Tensor.item": lambda x, network: network(x) + network(x).mean().item(),
     "an operation that reads the observations by another way": lambda x, network: (
         network(x * 1) + x.mean((1, 2, 3))[:, None]
@@ -70,6 +71,18 @@ class Halved(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):  # noqa: ARG004
         return gradient / 2
+
+
+@pytest.mark.parametrize("method", ["epsilon", "gradient_x_input", "occlusion"])
+def test_what_goes_by_the_order_in_memory_is_refused_as_that_may_be_another_one(method):
+    network = build(Nature)
+
+    def ask(x):
+        features = part(network, 0, 4)(x)
+        return part(network, 5, 8)(features.as_strided((len(x), features[0].numel()), (features[0].numel(), 1)))
+
+    with pytest.raises(NotImplementedError, match=r"Tensor\.as_strided, which goes by memory.*: let .* use unfold"):
+        explain(ask, observations(), method)
 
 
 WHOLE = {

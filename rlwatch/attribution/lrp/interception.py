@@ -109,6 +109,11 @@ class Interception(TorchFunctionMode):
         if signals > 1 and not exact:
             raise Refusal(f"{name} with weights that depend on the observations")
         weights_first = name not in {"conv2d", "linear", "addmm"} and self.role(args[0]) is Role.PLAIN
+        if weights_first and not exact:
+            raise Refusal(
+                f"{name} with weights as its first factor",
+                "let the network use torch.nn.functional.linear, or use method='gradient_x_input'",
+            )
         axes = known.weights_of(name, args, kwargs).ndim
         return signals == 1 and axes != 1 and not (exact and (weights_first or axes != known.WEIGHTS[name]))
 
