@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections import deque
 from functools import partial
 
@@ -182,6 +183,24 @@ def test_what_the_first_pass_has_not_changed_is_left_to_other_threads():
             agent.steps += step
             agent.replay.extend([step] * step)
     assert (agent.steps, list(agent.replay)) == (1, [0, 1])
+
+
+def test_an_agent_that_acts_in_another_thread_is_left_to_it():
+    agent, begun, may_end = Agent(convolutions()), threading.Event(), threading.Event()
+    agent.steps = 0
+
+    def act(agent):
+        begun.set()
+        may_end.wait(5)
+        agent.steps += 1
+
+    actor = threading.Thread(target=act, args=[agent])
+    actor.start()
+    begun.wait(5)
+    with untouched(agent.q_values):
+        may_end.set()
+        actor.join()
+    assert agent.steps == 1
 
 
 def test_weights_that_torch_caches_are_the_trainings_own():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import random
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from traceback import walk_stack
 from types import FunctionType, MethodType
 from typing import Any
 from weakref import WeakSet
@@ -30,10 +33,13 @@ def around(parts: Iterable[Any], within: Within) -> Iterator[None]:
 
     `within` finds it. Variables of a function's own, and lists and dicts that these are, stay as a pass leaves them,
     for who wrote it to look on. Whether a pass changes the rest is found out in the first ones: later it is left to
-    itself, for an agent that acts in another thread may change it, and may hold a replay memory.
+    itself, for an agent that acts in another thread may change it, and may hold a replay memory. One that acts in
+    another thread now is left to it.
     """
     owners = [owner for owner in _owners(parts) if not _is_steady(owner)]
+    busy = _in_other_threads() if owners else set()
     held = [one for owner in owners for one in within(owner) if is_plain(type(one)) or isinstance(one, STATEFUL)]
+    held = [one for one in held if id(one) not in busy]
     classes: list[Kept] = [(_put_attributes, one, _attributes(one)) for one in owners if isinstance(one, type)]
     kept = [*classes, *keep([*held, *(content for _, _, content in classes)], bounds=BOUNDS)]
     try:
@@ -44,6 +50,13 @@ def around(parts: Iterable[Any], within: Within) -> Iterator[None]:
     if not put_back(kept):
         for owner in owners:
             _note(owner)
+
+
+def _in_other_threads() -> set[int]:
+    """The identities of what other threads are at work with: the variables of their functions."""
+    newest = sys._current_frames()  # noqa: SLF001  (public in spite of its name)
+    frames = [frame for thread, frame in newest.items() if thread != threading.get_ident()]
+    return {id(one) for top in frames for frame, _ in walk_stack(top) for one in list(frame.f_locals.values())}
 
 
 def _owners(parts: Iterable[Any]) -> Iterator[Any]:
