@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
@@ -36,6 +37,18 @@ class Read(nn.Module):
     def forward(self, observations: Tensor) -> Tensor:
         """Q-values, (probe, action)."""
         return self.read(self.network, observations)
+
+
+def pixels(frames: Tensor) -> Tensor:
+    """The frames (probe, stack, y, x), as floats, read by a layer that leaves them as they are.
+
+    Maps are of what the first layer reads: with this one before a network they are of the frames, whatever the network
+    makes of these (patches, differences, two inputs). It takes them in [0, 255], as they are, or whatever is made of
+    this function's result: observe=lambda frames: pixels(frames) / 255.
+    """
+    floats = frames if frames.is_floating_point() else frames.float()
+    channels = floats.shape[1]
+    return functional.conv2d(floats, floats.new_ones(channels, 1, 1, 1), groups=channels)
 
 
 def unwrapped(network: Network) -> Network:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
+from threading import RLock
 from typing import Any, SupportsFloat
 
 from torch.optim import Optimizer
@@ -100,7 +101,7 @@ class Watch:
         self._told, self._returns = -math.inf, math.nan
         self._last: Report | None = None
         self._ended: tuple[Finding, ...] = ()
-        self._closed, self._patience = False, PATIENCE
+        self._closed, self._patience, self._alone = False, PATIENCE, RLock()
         self._made = 0
         self._schedule.spent = self._schedule.age  # attaching takes time, too
 
@@ -171,14 +172,15 @@ class Watch:
         number = self._heard(step)
         if number is None:
             return None
-        self._settle()
-        last = self._last
-        if last is not None and last.step >= number and last.validity and last.all_actions:
-            return None
-        number = number if last is None else max(number, last.step)
-        if self._place.free:
-            self._submit(number, judge=True, actions=True)
-        return self._settle()
+        with self._alone:
+            self._settle()
+            last = self._last
+            if last is not None and last.step >= number and last.validity and last.all_actions:
+                return None
+            number = number if last is None else max(number, last.step)
+            if self._place.free:
+                self._submit(number, judge=True, actions=True)
+            return self._settle()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -211,8 +213,8 @@ class Watch:
             return
         self._closed = True
         self._schedule.wake()
-        self._settle()
-        with self._faults.surviving("its end"):
+        with self._alone, self._faults.surviving("its end"):
+            self._settle()
             self._place.close()
             if self._writer is not None:
                 self._writer.close()
@@ -242,7 +244,18 @@ class Watch:
         return None
 
     def _look(self, step: int, began: float) -> Report | None:
-        """The newest Report that has come back, after this step's has been asked for if it is due."""
+        """The newest Report that has come back, after this step's has been asked for if it is due.
+
+        None while another thread's call makes a checkpoint.
+        """
+        if not self._alone.acquire(blocking=False):
+            return None
+        try:
+            return self._asked(step, began)
+        finally:
+            self._alone.release()
+
+    def _asked(self, step: int, began: float) -> Report | None:
         spent = self._schedule.spent
         if self._place.free and self._schedule.due(step):
             first = self._last is None

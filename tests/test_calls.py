@@ -104,6 +104,27 @@ def test_steps_that_fall_back_are_told_once_and_logged_again_when_they_pass(atta
     assert "at step 5 (steps must rise" in record.message
 
 
+def test_a_call_while_another_threads_call_makes_a_checkpoint_makes_none(tmp_path, attach, monkeypatch):
+    watch, begun, may_end = attach(), threading.Event(), threading.Event()
+    submit = watch._place.submit
+
+    def slow(job):
+        begun.set()
+        may_end.wait(2)
+        submit(job)
+
+    monkeypatch.setattr(watch._place, "submit", slow)
+    other = threading.Thread(target=watch, args=[0])
+    other.start()
+    begun.wait(2)
+    assert watch(1) is None
+    may_end.set()
+    assert watch.finish(2).step == 2
+    other.join()
+    watch.close()
+    assert steps_of(tmp_path) == {tag: [0, 2] for tag in (*SCALARS, *BLOBS)}
+
+
 def test_two_optimisers_that_count_for_themselves_do_not_fall_back(attach, caplog):
     watch = attach(every=10)
     one, other = (torch.optim.SGD(watch._network.parameters(), lr=0.0) for _ in range(2))

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from rlwatch.attribution import explain
+from rlwatch.unwrap import pixels
 from tests.fixtures.networks import (
     Nature,
     Noisy,
@@ -24,6 +25,7 @@ REFUSED = {
     "bmm": lambda x, network: torch.bmm(network(x)[:, None], network(x)[:, :, None]).flatten(1),
     "conv3d": lambda x, network: network(functional.conv3d(x[:, None], torch.ones(1, 1, 1, 1, 1).to(x))[:, 0]),
     "matmul with weights": lambda x, network: (hidden := part(network, 0, 5)(x)) @ hidden.T,
+    "matmul with weights as its first factor": lambda x, network: (network[7].weight @ part(network, 0, 7)(x).T).T,
     "Tensor.item": lambda x, network: network(x) + network(x).mean().item(),
     "an operation that reads the observations by another way": lambda x, network: (
         network(x * 1) + x.mean((1, 2, 3))[:, None]
@@ -44,7 +46,7 @@ REFUSED = {
 @pytest.mark.parametrize("operation", REFUSED)
 def test_an_operation_without_a_rule_is_named_and_refused(operation):
     network = build(Nature)
-    with pytest.raises(NotImplementedError, match=f"{operation.strip()}.*gradient_x_input"):
+    with pytest.raises(NotImplementedError, match=f"{operation.strip()}.*(gradient_x_input|observe=pixels)"):
         explain(lambda frames: REFUSED[operation](frames, network), observations())
 
 
@@ -71,10 +73,32 @@ class Halved(torch.autograd.Function):
         return gradient / 2
 
 
+@pytest.mark.parametrize("method", ["epsilon", "gradient_x_input", "occlusion"])
+def test_what_goes_by_the_order_in_memory_is_refused_as_that_may_be_another_one(method):
+    network = build(Nature)
+
+    def ask(x):
+        features = part(network, 0, 4)(x)
+        return part(network, 5, 8)(features.as_strided((len(x), features[0].numel()), (features[0].numel(), 1)))
+
+    with pytest.raises(NotImplementedError, match=r"Tensor\.as_strided, which goes by memory.*: let .* use unfold"):
+        explain(ask, observations(), method)
+
+
 WHOLE = {
     "added": lambda frames, network: network(frames / 255.0) + frames.sum((1, 2, 3))[:, None],
     "chosen": lambda frames, network: (q_values := network(frames / 255.0)).where(q_values > 0, frames[:, 0, 0, :3]),
     "multiplied": lambda frames, network: network(frames / 255.0) * frames[:, 0, 0, :3],
+}
+
+
+OTHERWISE = {
+    "patches": lambda x: [functional.unfold(x[:, :, :20, :20], 5, stride=5).transpose(1, 2)] * 2,
+    "a picture and a difference": lambda x: [
+        functional.unfold(x[:, -1:], 10, stride=10).transpose(1, 2),
+        functional.unfold(x[:, -1:] - x[:, :1], 10, stride=10).transpose(1, 2),
+    ],
+    "the newest picture alone": lambda x: [functional.unfold(x[:, -1:], 10, stride=10).transpose(1, 2)] * 2,
 }
 
 
@@ -84,6 +108,25 @@ def test_whole_numbers_of_the_observations_are_no_constants(way, method):
     network, frames = build(Nature).float(), (observations() * 255).to(torch.uint8)
     with pytest.raises(NotImplementedError, match="reads the observations by another way"):
         explain(lambda x: WHOLE[way](x, network), frames, method)
+
+
+@pytest.mark.parametrize("method", ["epsilon", "epsilon_plus_flat", "gradient_x_input"])
+@pytest.mark.parametrize("way", OTHERWISE)
+def test_a_network_that_cuts_up_or_reads_twice_what_it_is_given_has_maps_of_it_behind_pixels(way, method):
+    frames, draw = observations(), torch.Generator().manual_seed(0)
+    weights = [torch.randn(3, size, generator=draw, dtype=torch.float64) for size in (100, 100)]
+
+    def network(x):
+        return sum(functional.linear(x, one).relu().mean(1) for x, one in zip(OTHERWISE[way](x), weights, strict=True))
+
+    with pytest.raises((NotImplementedError, ValueError), match=r"pixels of rlwatch\.unwrap"):
+        explain(network, frames, method)
+    found = explain(lambda x: network(pixels(x)), frames, method)
+    assert found.relevance.shape == frames.shape
+    if method != "epsilon_plus_flat":
+        close(found.relevance, plain_gradient_x_input(network, frames), 1e-4)
+    if way == "the newest picture alone":
+        assert found.relevance[:, :-1].eq(0).all()
 
 
 @pytest.mark.parametrize("method", ["epsilon", "gradient_x_input"])

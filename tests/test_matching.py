@@ -106,6 +106,11 @@ def test_channels_that_may_be_colours_are_refused_unless_said_to_be_grey(probe, 
     assert matched(Takes(depth, (84, 84)), told)[0] is told
 
 
+def test_a_network_that_makes_its_channels_of_pixels_is_told_what_may_stand_before_it(probe):
+    with pytest.raises(ValueError, match=r"64 frames in a row(.|\n)*before its first layer.* pixels of rlwatch.unwrap"):
+        matched(nn.Sequential(nn.PixelUnshuffle(4), Takes(64, (21, 21))), probe)
+
+
 OTHER_PICTURES = {
     "transposed": (lambda frames: frames.transpose(2, 3), r"changes at pixel 26.5, 47.5 \(y, x\) .* at 47.5, 26.5"),
     "mirrored": (lambda frames: frames.flip(3), "changes at pixel 26.5, 47.5"),

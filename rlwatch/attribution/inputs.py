@@ -82,7 +82,8 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
     raise ValueError(
         f"the network must take the probe's stacks of {expected} (stack, y, x); it took none of its views:\n  "
         + "\n  ".join(refusals)
-        + "\nGive observe=, a function from the probe's uint8 frames to what the network takes; of a network that "
+        + "\nGive observe=, a function from the probe's uint8 frames to what the network takes; of a network that cuts "
+        "its pictures up before its first layer, or reads them in two ways, pixels of rlwatch.unwrap; of one that "
         "wants more than frames Read(q_network, lambda network, frames: network(frames, hidden)) of rlwatch.unwrap; of "
         "a scripted one the eager network that it was made from."
     )

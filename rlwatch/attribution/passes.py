@@ -15,7 +15,7 @@ from rlwatch.attribution.lrp.interception import Interception
 from rlwatch.attribution.lrp.rules import RuleOf
 from rlwatch.attribution.lrp.signals import BoxOf
 from rlwatch.attribution.operations.memory import empty
-from rlwatch.attribution.operations.refusal import Refusal
+from rlwatch.attribution.operations.refusal import BEGIN, REMEDY, Refusal
 from rlwatch.attribution.operations.treatment import Treatment, treatment
 from rlwatch.attribution.q_values import q_values_of
 from rlwatch.attribution.targets import Target
@@ -104,8 +104,7 @@ def pictures(values: Tensor, pixels: Tensor, observed: Tensor) -> Float[Tensor, 
         return values.reshape(len(observed), *shape)
     raise ValueError(
         f"expected the first layer to read one picture per observation, got {tuple(values.shape)} from "
-        f"observations of shape {tuple(observed.shape)}: pass a function in which the first layer reads "
-        "(probe, stack, y, x)"
+        f"observations of shape {tuple(observed.shape)}: {BEGIN}"
     )
 
 
@@ -138,9 +137,9 @@ def run(
     except Refusal as refused:
         if rule_of is not None:
             raise
+        remedy = "explain a function that ends before it" if refused.remedy == REMEDY else refused.remedy
         raise NotImplementedError(
-            f"no gradient can be followed through {refused.what}, which lies between the pixels and Q: explain a "
-            "function that ends before it"
+            f"no gradient can be followed through {refused.what}, which lies between the pixels and Q: {remedy}"
         ) from None
     return Pass(observations, q_values, pixels, interception)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rlwatch.attribution.operations.known import tensors_in
 from rlwatch.attribution.q_values import q_values_of
 from rlwatch.attribution.sandbox.keeping import keep
-from rlwatch.attribution.sandbox.untouched import parts_of, untouched
+from rlwatch.attribution.sandbox.untouched import parts_of, uncached, untouched
 
 COMPUTED_OF = ("_orig", "_v")
 """How `spectral_norm` and `weight_norm` of `torch.nn.utils` name the parameter that they compute a weight of."""
@@ -145,7 +145,7 @@ def _derived(network: nn.Module) -> dict[int, Any]:
 
 
 def _draw(modules: list[nn.Module], seed: int) -> None:
-    with _own_draws(), torch.no_grad():
+    with _own_draws(), torch.no_grad(), uncached():
         torch.manual_seed(seed)
         for module in modules:
             _draw_one(module)

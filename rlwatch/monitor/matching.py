@@ -49,7 +49,10 @@ def matched(network: Network, probe: Probe) -> tuple[Probe, Observe]:
         raise refusal
     depths = _depths(network)
     for size, depth in product(screen.SIZES, depths):
-        seen = seen_as(probe, depth, size)
+        try:
+            seen = seen_as(probe, depth, size)
+        except ValueError as error:
+            raise ValueError(f"{error}\n{refusal}") from None
         with suppress(ValueError):
             observe = _fit(network, seen)
             if _runs(network, observe, probe):

@@ -24,7 +24,7 @@ from rlwatch.attribution.lrp.rules import RuleOf
 from rlwatch.attribution.lrp.signals import BoxOf, Marks, Role, constant, framing, recorded
 from rlwatch.attribution.operations import known
 from rlwatch.attribution.operations.known import in_place, name_of, replaced, target_of, tensors_in, written_by
-from rlwatch.attribution.operations.refusal import Refusal
+from rlwatch.attribution.operations.refusal import BEGIN, Refusal
 from rlwatch.attribution.operations.treatment import Treatment, treatment
 from rlwatch.attribution.sandbox.sandbox import Sandbox
 from rlwatch.attribution.sandbox.untouched import untouched
@@ -109,6 +109,11 @@ class Interception(TorchFunctionMode):
         if signals > 1 and not exact:
             raise Refusal(f"{name} with weights that depend on the observations")
         weights_first = name not in {"conv2d", "linear", "addmm"} and self.role(args[0]) is Role.PLAIN
+        if weights_first and not exact:
+            raise Refusal(
+                f"{name} with weights as its first factor",
+                "let the network use torch.nn.functional.linear, or use method='gradient_x_input'",
+            )
         axes = known.weights_of(name, args, kwargs).ndim
         return signals == 1 and axes != 1 and not (exact and (weights_first or axes != known.WEIGHTS[name]))
 
@@ -155,7 +160,8 @@ class Interception(TorchFunctionMode):
     ) -> Any:
         """An operation that carries no relevance."""
         if role is Role.OBSERVED and (name in known.UNKNOWN_LAYERS or "::" in name):
-            raise Refusal(f"{name}, which is the first layer: rlwatch explains the input of a conv2d or linear layer")
+            what = f"{name}, which is the first layer: rlwatch explains the input of a conv2d or linear layer"
+            raise Refusal(what, BEGIN)
         if name.endswith("__set__") and self.marks.of(args[0]) is None:
             return self._sandbox.assign(name)
         if in_place(name, kwargs):
@@ -195,7 +201,7 @@ class Interception(TorchFunctionMode):
             return stand_in.direct
         counted = name in known.SUMS | known.SCALINGS and tensor.dtype != torch.bool
         if self.role(tensor) is Role.OBSERVED and (counted or tensor.is_floating_point()):
-            raise Refusal("an operation that reads the observations by another way than the first layer")
+            raise Refusal("an operation that reads the observations by another way than the first layer", BEGIN)
         return tensor if self.role(tensor) is Role.CARRYING or written else constant(tensor)
 
     def _carry(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rlwatch.attribution.lrp.signals import Mark, constant
-from rlwatch.attribution.operations.refusal import Refusal
+from rlwatch.attribution.operations.refusal import BEGIN, Refusal
 
 
 def unchanged(values: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Pixels:
         if self.read is None:
             self._begin(pixels)
         elif not _equal(pixels, self.read):
-            raise Refusal("a second layer that reads the observations by another way than the first")
+            raise Refusal("a second layer that reads the observations by another way than the first", BEGIN)
         self.stand_ins[id(pixels)] = StandIn(pixels, self.ruled, self.direct, unchanged)
         if pixels is inputs:
             return [self.ruled, self.direct]

@@ -115,6 +115,9 @@ LEAVING = frozenset({"numpy", "tolist", "item", "__array__", "__float__", "__int
 TOLD = LEAVING | _names("requires_grad__get__ grad_fn__get__ is_leaf__get__ __deepcopy__ __reduce_ex__ __dlpack__")
 """What a network is told of its observations by these does not show that they are followed."""
 
+BY_MEMORY = _names("as_strided as_strided_ resize_ resize_as_")
+"""Their results depend on the order in memory, which is another one where the network is explained."""
+
 SINGLE = frozenset({"item", "tolist", "__float__", "__int__", "__bool__"})
 """Those of them that training differentiates around, too."""
 

@@ -34,6 +34,8 @@ def treatment(
     """
     if name in known.LEAVING and not (true_gradient and name in known.SINGLE):
         raise Refusal(f"Tensor.{name}, which takes numbers out of the network")
+    if name in known.BY_MEMORY:
+        raise Refusal(f"Tensor.{name}, which goes by memory", "let the network use unfold, reshape or permute instead")
     if name in EVALUATED:
         return partial(EVALUATED[name], func, true_gradient=true_gradient)
     if name in known.PIECEWISE_LINEAR | known.LINEARISED | known.QUESTIONS:

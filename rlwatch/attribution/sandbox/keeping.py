@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import random
 import sys
@@ -10,15 +11,27 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from inspect import ismemberdescriptor
-from operator import is_
-from types import CellType, SimpleNamespace
+from types import CellType, FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
+
+from rlwatch.attribution.sandbox.putting import (
+    MISSING,
+    put_array,
+    put_bits,
+    put_cell,
+    put_dict,
+    put_names,
+    put_old_state,
+    put_sequence,
+    put_set,
+    put_slots,
+    put_state,
+)
 
 VALUES = 20_000
 """Values that are looked into, nearest first; of the rest the container is kept, but not what lies in its values."""
@@ -34,7 +47,7 @@ PLAIN = (SimpleNamespace, argparse.Namespace)
 """Their objects that are."""
 LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event)
 """Who holds one of these is shared with another thread, and left to it."""
-MISSING = object()
+FUNCTIONS = (FunctionType, MethodType, functools.partial)
 _TOLD: set[str] = set()
 log = logging.getLogger("rlwatch")
 
@@ -47,28 +60,46 @@ class Names:
     held: dict[str, Any]
 
 
-Kept = tuple[Callable[[Any, Any], None], Any, Any]
-"""How a value is put back, the value, and what it held."""
+@dataclass(frozen=True)
+class Bounds:
+    """How many values, and bytes of arrays, are looked into, and who is told the name and size of what is larger."""
+
+    values: int
+    room: int
+    tell: Callable[[str, str], None]
 
 
-def keep(roots: Iterable[Any], left_out: list[Any] | None = None) -> list[Kept]:
+Kept = tuple[Callable[[Any, Any], bool], Any, Any]
+"""How a value is put back, which tells whether it had changed, the value, and what it held."""
+
+
+def keep(
+    roots: Iterable[Any],
+    left_out: list[Any] | None = None,
+    *,
+    functions: list[Any] | None = None,
+    bounds: Bounds | None = None,
+) -> list[Kept]:
     """What the modules, plain objects, containers, arrays and generators among `roots` and within them hold now.
 
     Tensors, which are the business of `Sandbox`, and the objects of other libraries are left out. `left_out` gets what
-    is too large to be kept.
+    is too large to be kept, `functions` the functions that are met.
     """
-    waiting, seen, left, room = deque(roots), set[int](), VALUES, ROOM
+    bounds = bounds or Bounds(VALUES, ROOM, _tell)
+    waiting, seen, left, room = deque(roots), set[int](), bounds.values, bounds.room
     found: list[Kept] = []
     large = [] if left_out is None else left_out
     while waiting:
         value = waiting.popleft()
+        if functions is not None and isinstance(value, FUNCTIONS):
+            functions.append(value)
         keeper = _keeper(type(value))  # type: ignore[arg-type]
         if keeper is None or id(value) in seen:
             continue
         seen.add(id(value))
         if keeper is _array:
             if value.nbytes > room:
-                _tell(_whose(value, found), f"an array of {value.nbytes / 1e6:,.0f} MB")
+                bounds.tell(_whose(value, found), f"an array of {value.nbytes / 1e6:,.0f} MB")
                 large.append(value)
                 continue
             room -= value.nbytes
@@ -80,7 +111,7 @@ def keep(roots: Iterable[Any], left_out: list[Any] | None = None) -> list[Kept]:
         else:
             large.append(value)
             if any(map(_keeper, set(map(type, within)))):
-                _tell(_whose(value, found), f"{type(value).__name__} of {len(within):,} values")
+                bounds.tell(_whose(value, found), f"{type(value).__name__} of {len(within):,} values")
     return found
 
 
@@ -103,16 +134,16 @@ def _tell(name: str, what: str) -> None:
     )
 
 
-def put_back(kept: Iterable[Kept]) -> None:
-    """Has everything hold what it held; nothing is done to what still does."""
-    for put, value, content in kept:
-        put(value, content)
+def put_back(kept: Iterable[Kept]) -> bool:
+    """Has everything hold what it held; whether anything had changed."""
+    changed = [put(value, content) for put, value, content in kept]
+    return any(changed)
 
 
 Keeper = Callable[[Any], tuple[list[Kept], Collection[Any]]]
 
 
-@lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=4096)
 def _keeper(kind: type) -> Keeper | None:
     """How values of a type are kept; None where nothing of them is."""
     for base, keeper in KEEPERS.items():
@@ -122,6 +153,11 @@ def _keeper(kind: type) -> Keeper | None:
     return None if left else _object
 
 
+def is_plain(kind: type) -> bool:
+    """Whether a type is one of a plain object's."""
+    return _keeper(kind) is _object
+
+
 def is_foreign(value: Any) -> bool:
     """Whether a type or function is one of Python's, NumPy's or torch's."""
     return (value.__module__ or "").partition(".")[0] in FOREIGN
@@ -129,7 +165,7 @@ def is_foreign(value: Any) -> bool:
 
 def _module(value: nn.Module) -> tuple[list[Kept], Collection[Any]]:
     attributes = vars(value)
-    held: list[Kept] = [(_put_dict, attributes, attributes.copy())]
+    held: list[Kept] = [(put_dict, attributes, attributes.copy())]
     return held, [one for name, one in attributes.items() if name not in HOOKS]
 
 
@@ -139,25 +175,25 @@ def _object(value: Any) -> tuple[list[Kept], Collection[Any]]:
     within = [*attributes.values(), *slots.values()]
     if any(isinstance(one, LOCKS) for one in within):
         return [], ()
-    return [(_put_dict, attributes, attributes.copy()), (_put_slots, value, slots)], within
+    return [(put_dict, attributes, attributes.copy()), (put_slots, value, slots)], within
 
 
-@lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=4096)
 def _slots(kind: type) -> tuple[str, ...]:
     members = (name for one in kind.__mro__ for name, member in vars(one).items() if ismemberdescriptor(member))
     return tuple(dict.fromkeys(members))
 
 
 def _dict(value: dict[Any, Any]) -> tuple[list[Kept], Collection[Any]]:
-    return [(_put_dict, value, dict(value))], value.values()
+    return [(put_dict, value, dict(value))], value.values()
 
 
 def _sequence(value: Any) -> tuple[list[Kept], Collection[Any]]:
-    return [(_put_sequence, value, tuple(value))], value
+    return [(put_sequence, value, tuple(value))], value
 
 
 def _set(value: set[Any]) -> tuple[list[Kept], Collection[Any]]:
-    return [(_put_set, value, frozenset(value))], value
+    return [(put_set, value, frozenset(value))], value
 
 
 def _tuple(value: tuple[Any, ...]) -> tuple[list[Kept], Collection[Any]]:
@@ -167,19 +203,19 @@ def _tuple(value: tuple[Any, ...]) -> tuple[list[Kept], Collection[Any]]:
 def _array(value: npt.NDArray[np.generic]) -> tuple[list[Kept], Collection[Any]]:
     content = value.copy()
     within = list(content.flat) if value.dtype.hasobject else ()
-    return [(_put_array, value, content)] if value.flags.writeable else [], within
+    return [(put_array, value, content)] if value.flags.writeable else [], within
 
 
 def _generator(value: np.random.Generator) -> tuple[list[Kept], Collection[Any]]:
-    return [(_put_bits, value.bit_generator, value.bit_generator.state)], ()
+    return [(put_bits, value.bit_generator, value.bit_generator.state)], ()
 
 
 def _old_generator(value: np.random.RandomState) -> tuple[list[Kept], Collection[Any]]:
-    return [(np.random.RandomState.set_state, value, value.get_state())], ()
+    return [(put_old_state, value, value.get_state(legacy=False))], ()
 
 
 def _python_generator(value: random.Random) -> tuple[list[Kept], Collection[Any]]:
-    return [(random.Random.setstate, value, value.getstate())], vars(value).values()
+    return [(put_state, value, value.getstate())], vars(value).values()
 
 
 def _cell(value: CellType) -> tuple[list[Kept], Collection[Any]]:
@@ -187,11 +223,11 @@ def _cell(value: CellType) -> tuple[list[Kept], Collection[Any]]:
         content = value.cell_contents
     except ValueError:  # nothing has been put into it
         return [], ()
-    return [(_put_cell, value, content)], (content,)
+    return [(put_cell, value, content)], (content,)
 
 
 def _names(value: Names) -> tuple[list[Kept], Collection[Any]]:
-    return [(_put_names, value.globals, value.held)], ()
+    return [(put_names, value.globals, value.held)], ()
 
 
 KEEPERS: dict[type, Keeper] = {
@@ -209,56 +245,3 @@ KEEPERS: dict[type, Keeper] = {
     CellType: _cell,
     Names: _names,
 }
-
-
-def _put_dict(value: dict[Any, Any], content: dict[Any, Any]) -> None:
-    if len(value) == len(content) and all(map(is_, value, content)) and all(map(is_, value.values(), content.values())):
-        return
-    for name in [name for name in value if name not in content]:
-        del value[name]
-    in_order = all(map(is_, value, content)) and len(value) == len(content)
-    for name, one in content.items():
-        if not in_order:
-            value.pop(name, None)
-        value[name] = one
-
-
-def _put_slots(value: Any, content: dict[str, Any]) -> None:
-    for name, one in content.items():
-        if getattr(value, name, MISSING) is not one:
-            if one is MISSING:
-                object.__delattr__(value, name)
-            else:
-                object.__setattr__(value, name, one)
-
-
-def _put_sequence(value: Any, content: tuple[Any, ...]) -> None:
-    if len(value) != len(content) or not all(map(is_, value, content)):
-        value.clear()
-        value.extend(content)
-
-
-def _put_set(value: set[Any], content: frozenset[Any]) -> None:
-    if value != content:
-        value.clear()
-        value.update(content)
-
-
-def _put_array(value: npt.NDArray[np.generic], content: npt.NDArray[np.generic]) -> None:
-    same = all(map(is_, value.flat, content.flat)) if value.dtype.hasobject else np.array_equal(value, content)
-    if not same:
-        value[...] = content
-
-
-def _put_bits(value: np.random.BitGenerator, state: Any) -> None:
-    value.state = state
-
-
-def _put_cell(value: CellType, content: Any) -> None:
-    value.cell_contents = content
-
-
-def _put_names(value: dict[str, Any], held: dict[str, Any]) -> None:
-    for name, one in held.items():
-        if value.get(name, MISSING) is not one:
-            value[name] = one

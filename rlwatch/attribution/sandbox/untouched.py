@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils import parametrize
 
+from rlwatch.attribution.sandbox.around import around
 from rlwatch.attribution.sandbox.hooks import aside, looks, tables
 from rlwatch.attribution.sandbox.keeping import HOOKS, Names, is_foreign, keep, put_back
 
@@ -27,18 +29,21 @@ MANY = 1000
 
 @contextmanager
 def untouched(network: Callable[..., Any]) -> Iterator[None]:
-    """What the network holds (see `keep`), and Python's and NumPy's generators, end as they begin; no hook looks on.
+    """What the network holds, and Python's and NumPy's generators, end as they begin; no hook looks on.
 
-    What is in the tensors is the business of `Sandbox`, as torch's own generators are.
+    See `keep`, and `around` for what does not lie in its modules. What is in the tensors is the business of `Sandbox`,
+    as torch's own generators are.
     """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (the training's own, kept as it is)
-    modules = [part for part in parts_of(network) if isinstance(part, nn.Module)]
+    reached = list(parts_of(network))
+    modules = [part for part in reached if isinstance(part, nn.Module)]
     check_made(modules)
     hooked = [table for _, table in tables(modules)]
     parts = [part for table in hooked for hook in table.values() if not looks(hook) for part in parts_of(hook)]
-    kept = keep([*hooked, *modules, *parts])
+    functions: list[Any] = []
+    kept = keep([*hooked, *modules, *parts], functions=functions)
     try:
-        with aside(modules), _eager():
+        with around([*reached, *functions], parts_of), aside(modules), _eager(), uncached():
             yield
     finally:
         put_back(kept)
@@ -53,6 +58,20 @@ def _eager() -> AbstractContextManager[Any]:
     """
     compiling = "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance")
     return torch.compiler.set_stance("force_eager") if compiling else nullcontext()
+
+
+@contextmanager
+def uncached() -> Iterator[None]:
+    """Weights that `torch.nn.utils.parametrize` computes are computed anew.
+
+    Its `cached()` takes what a copy computes for the training's own, and the training's for the copy's.
+    """
+    enabled = parametrize._cache_enabled  # noqa: SLF001  (torch has no public name for it)
+    parametrize._cache_enabled = 0  # noqa: SLF001
+    try:
+        yield
+    finally:
+        parametrize._cache_enabled = enabled  # noqa: SLF001
 
 
 def check_made(modules: Iterable[nn.Module]) -> None:
@@ -106,12 +125,13 @@ def _attributes(value: Any) -> Collection[Any]:
 
 
 def _named(function: FunctionType) -> list[Any]:
-    """What a function closes over and, if it is no library's, the globals that it names."""
+    """What a function closes over or takes by default and, if it is no library's, the globals that it names."""
     cells = list(function.__closure__ or ())
+    held = [*cells, *_contents(cells), *(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     if is_foreign(function):
-        return [*cells, *_contents(cells)]
+        return held
     names = Names(function.__globals__, dict(_globals(function.__code__, function.__globals__)))
-    return [*cells, *_contents(cells), names, *names.held.values()]
+    return [*held, names, *names.held.values()]
 
 
 def _contents(cells: list[CellType]) -> Iterator[Any]:
