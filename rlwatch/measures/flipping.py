@@ -67,7 +67,7 @@ def gains(
     chance = [_places(generator.random((len(frames), *frames.shape[2:]))) for _ in range(orders)]
     parts: dict[str, dict[str, np.ndarray]] = {name: {} for name in maps}
     whole = ask(frames)
-    empty = {name: ask(np.broadcast_to(picture, (1, *frames.shape[1:]))) for name, picture in starts.items()}
+    empty = {name: ask(np.tile(picture, (1, frames.shape[1], 1, 1))) for name, picture in starts.items()}
     for direction, (start, picture) in product(DIRECTIONS, starts.items()):
         ends = np.stack([whole, np.broadcast_to(empty[start], whole.shape)], axis=1)
         curves = (_curves(ask, frames, order, picture, sizes[1:-1], direction) for order in [*ranks.values(), *chance])
