@@ -5,7 +5,8 @@ import torch
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.explain import explain
 from rlwatch.attribution.randomise import untrained
-from rlwatch.measures.relevance import object_relevance, pixels
+from rlwatch.measures.relevance import object_relevance
+from rlwatch.measures.sums import pixels
 from rlwatch.monitor.baseline import asked
 from rlwatch.monitor.examination import Examination
 from tests.fixtures.watched import Nature

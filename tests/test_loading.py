@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from rlwatch.loading import loaded
+from tests.fixtures.saved import nature
 
 ENDED = """
 import sys, types
@@ -54,3 +56,14 @@ def test_the_program_searches_no_garbage_at_its_end():
 def test_the_command_line_loads_neither_torch_nor_the_statistics_of_other_commands():
     told = "import sys, rlwatch.cli; print(sorted({'torch', 'scipy.stats', 'sklearn', 'cv2'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_reading_and_explaining_a_checkpoint_load_neither_scipy_nor_sympy(tmp_path):
+    torch.save({"model": nature().state_dict(), "game": "breakout"}, tmp_path / "x.pt")
+    told = (
+        "import sys; from rlwatch.offline import explain_checkpoints; "
+        "reports = list(explain_checkpoints([sys.argv[1]])); "
+        "print(len(reports), sorted({'scipy', 'sympy', 'torch._dynamo'} & sys.modules.keys()))"
+    )
+    command = [sys.executable, "-c", told, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1 []\n"

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from rlwatch import Probe, Watch
-from rlwatch.measures.relevance import beside_objects, pixels
+from rlwatch.measures.relevance import beside_objects
+from rlwatch.measures.sums import pixels, sums
 from rlwatch.tensorboard.plugin.still import write_report
 from tests.fixtures.browser import wait
 from tests.fixtures.saved import small_probe
@@ -122,7 +123,7 @@ def test_what_lies_beside_objects_by_hand():
     positive[0, 0, 3, 4], positive[1, 0, 3, 5], positive[1, 0, 10, 10] = 2, 1, 1
     mask = np.zeros(positive.shape, bool)
     mask[:, :, 10, 10] = True
-    unnamed, spot = beside_objects(positive, pixels({"thing": mask}))
+    unnamed, spot = beside_objects(sums(positive, pixels({"thing": mask})))
     assert unnamed == 0.75
     assert (spot.y, spot.x, spot.share) == (2.5, 4.5, 0.75)
-    assert math.isnan(beside_objects(np.zeros_like(positive), {})[0])
+    assert math.isnan(beside_objects(sums(np.zeros_like(positive), {}))[0])

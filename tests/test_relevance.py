@@ -7,10 +7,10 @@ from rlwatch.measures.relevance import (
     bootstrap_interval,
     centre_of_mass,
     concentration,
-    pixels,
     q_statistics,
     target_relevance,
 )
+from rlwatch.measures.sums import pixels
 
 
 def probe_of(*pictures):
@@ -139,7 +139,7 @@ def test_gini_is_the_mean_absolute_difference_over_twice_the_mean():
 
 
 def test_centre_of_mass_is_in_rows_then_columns():
-    assert centre_of_mass(probe_of([[0, 0, 1], [0, 0, 0], [0, 0, 3]])) == pytest.approx((1.5, 2))
+    assert centre_of_mass(np.array([[0.0, 0, 1], [0, 0, 0], [0, 0, 3]])) == pytest.approx((1.5, 2))
 
 
 def test_q_statistics_by_hand():

@@ -11,7 +11,7 @@ from torch import nn
 
 from rlwatch import Probe, Watch, explain
 from rlwatch.measures.flipping import Gain
-from rlwatch.measures.relevance import pixels
+from rlwatch.measures.sums import pixels
 from rlwatch.monitor.asking import Explain, weights
 from rlwatch.monitor.schedule import Schedule
 from rlwatch.monitor.trust import Sample, sample, trust, validity

@@ -211,9 +211,10 @@ def _borders(before: Size, behind: Size, kernel: int, stride: int) -> tuple[int,
 
 
 def _filled(kind: type[nn.Module], sizes: tuple[Any, ...], weight: Tensor, bias: Tensor | None) -> nn.Module:
-    """A layer with these weights; none are drawn for it."""
-    layer: nn.Module = nn.utils.skip_init(kind, *sizes, bias=bias is not None)  # type: ignore[no-untyped-call] # torch's
-    layer.load_state_dict({"weight": weight.float()} | ({} if bias is None else {"bias": bias.float()}))
+    """A layer with these weights; none are drawn for it, and none allocated: torch would load SymPy for that."""
+    layer = kind(*sizes, bias=bias is not None, device="meta")
+    given = {"weight": weight} | ({} if bias is None else {"bias": bias})
+    layer.load_state_dict({name: one.float().contiguous() for name, one in given.items()}, assign=True)
     return layer
 
 

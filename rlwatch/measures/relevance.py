@@ -6,15 +6,9 @@ from dataclasses import dataclass, field
 from typing import SupportsFloat
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
-
-@dataclass(frozen=True)
-class Pixels:
-    """Where one object is in a probe: the flat index of its pixels, frame after frame, and how many each frame has."""
-
-    index: Int[np.ndarray, " pixel"]
-    area: Int[np.ndarray, " probe"]
+from rlwatch.measures.sums import Pixels, Sums, sums
 
 
 @dataclass(frozen=True)
@@ -88,20 +82,6 @@ class QStatistics:
     churn: float
 
 
-def pixels(masks: Mapping[str, Bool[np.ndarray, "probe stack y x"]]) -> dict[str, Pixels]:
-    """Each object's pixels as flat indices, so that thousands of sums over them stay cheap."""
-    return {name: Pixels(np.flatnonzero(mask), mask.sum(axis=(1, 2, 3))) for name, mask in masks.items()}
-
-
-def pixels_on(where: Pixels, frames: Int[np.ndarray, " part"], size: int) -> Pixels:
-    """An object's pixels on some of a probe's frames, of `size` pixels each, as of a probe of these alone."""
-    place = np.full(len(where.area), -1)
-    place[frames] = np.arange(len(frames))
-    frame, pixel = np.divmod(where.index, size)
-    kept = place[frame] >= 0
-    return Pixels(place[frame[kept]] * size + pixel[kept], where.area[frames])
-
-
 def target_relevance(
     relevance: Float[np.ndarray, "probe stack y x"],
     score: Float[np.ndarray, " probe"],
@@ -115,20 +95,18 @@ def target_relevance(
 
     Raises: ValueError when relevance holds NaN or infinity.
     """
-    if not np.isfinite(relevance).all():
+    found = sums(relevance, objects)
+    if not (np.isfinite(found.positive).all() and np.isfinite(found.negative).all()):
         raise ValueError("relevance must be finite, got NaN or infinity: look for diverged weights")
-    found = object_relevance(relevance, objects, episodes, generator, resamples=resamples)
-    positive = np.maximum(relevance, 0)
-    gini, entropy = concentration(positive)
-    frames = positive.sum(axis=(2, 3)).sum(axis=0, dtype=np.float64)
-    unnamed, spot = beside_objects(positive, objects)
-    explained = relevance.reshape(len(relevance), -1).sum(axis=1).astype(np.float64)
+    gini, entropy = concentration(relevance)
+    frames, explained = found.positive.sum(axis=0), found.positive.sum(axis=1) - found.negative
+    unnamed, spot = beside_objects(found)
     return TargetRelevance(
-        objects=found,
+        objects=_objects(found, relevance[:1].size, objects, episodes, generator, resamples),
         stack=tuple(_ratio(part, frames.sum()) for part in frames),
         gini=gini,
         entropy=entropy,
-        centre=centre_of_mass(positive),
+        centre=centre_of_mass(found.picture),
         conservation=_ratio(explained.sum(), score.sum()),
         absorbed=float((score - explained).mean()),
         score=float(score.mean()),
@@ -146,62 +124,51 @@ def object_relevance(
     resamples: int = 1000,
 ) -> dict[str, ObjectRelevance]:
     """What each object gets of one target's relevance."""
-    flat = relevance.reshape(len(relevance), -1)
-    totals = np.maximum(flat, 0).sum(axis=1).astype(np.float64)
-    total_negative = -np.minimum(flat, 0).sum(axis=1).sum(dtype=np.float64)
-    found = {}
+    return _objects(sums(relevance, objects), relevance[:1].size, objects, episodes, generator, resamples)
+
+
+def _objects(
+    found: Sums,
+    size: int,
+    objects: Mapping[str, Pixels],
+    episodes: Int[np.ndarray, " probe"],
+    generator: np.random.Generator,
+    resamples: int,
+) -> dict[str, ObjectRelevance]:
+    """What each object gets; `size`: pixels of a stack."""
+    totals, measured = found.positive.sum(axis=1), {}
     for name, where in objects.items():
-        on_object, against = _sums_on(relevance, where)
+        on, against = found.on[name], found.against[name]
         visible = (where.area > 0) & (totals > 0)
-        lifts = (on_object[visible] / where.area[visible]) / (totals[visible] / flat.shape[1])
+        lifts = (on[visible] / where.area[visible]) / (totals[visible] / size)
         low, high = bootstrap_interval(lifts, episodes[visible], generator, resamples=resamples)
         frames = int((where.area > 0).sum())
-        found[name] = ObjectRelevance(
+        measured[name] = ObjectRelevance(
             lift=float(lifts.mean()) if len(lifts) else math.nan,
             low=low,
             high=high,
-            share=_ratio(on_object.sum(), totals.sum()),
-            share_negative=_ratio(against.sum(), total_negative),
-            relevance=_ratio(on_object.sum(), frames),
+            share=_ratio(on.sum(), totals.sum()),
+            share_negative=_ratio(against.sum(), found.negative.sum()),
+            relevance=_ratio(on.sum(), frames),
             frames=frames,
         )
-    return found
+    return measured
 
 
-def beside_objects(positive: Float[np.ndarray, "probe stack y x"], objects: Mapping[str, Pixels]) -> tuple[float, Spot]:
+def beside_objects(found: Sums) -> tuple[float, Spot]:
     """The part of positive relevance that lies on no object, and the square of the picture that gets most of it.
 
     Sums over the probe and its stacks: what is looked at without a name shows where it stands still.
     """
-    total = positive.sum(axis=(2, 3)).sum(dtype=np.float64)
-    on_none = np.ones(positive.size, bool)
-    for where in objects.values():
-        on_none[where.index] = False
-    rest = zip(positive, on_none.reshape(positive.shape), strict=True)  # all at once would take 29 MB
-    picture = np.sum([(frame * some).sum(axis=0) for frame, some in rest], axis=0, dtype=np.float64)
+    total, picture = found.positive.sum(), found.beside
     side = max(1, round(min(picture.shape) / 7))
-    sums = np.pad(picture, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    squares = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    summed = np.pad(picture, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    squares = summed[side:, side:] - summed[:-side, side:] - summed[side:, :-side] + summed[:-side, :-side]
     y, x = np.unravel_index(squares.argmax(), squares.shape)
     if not total:
         return math.nan, Spot(math.nan, math.nan, math.nan)
     middle = (side - 1) / 2
     return _ratio(picture.sum(), total), Spot(float(y + middle), float(x + middle), _ratio(squares[y, x], total))
-
-
-def _sums_on(
-    relevance: Float[np.ndarray, "probe stack y x"], where: Pixels
-) -> tuple[Float[np.ndarray, " probe"], Float[np.ndarray, " probe"]]:
-    """The positive and the negative relevance on an object per frame, both counted as positive numbers."""
-    values = relevance.reshape(-1)[where.index]
-    positive = np.maximum(values, 0)
-    sums = np.zeros((2, len(relevance)))
-    seen = where.area > 0
-    starts = (np.cumsum(where.area) - where.area)[seen]
-    if len(starts):
-        sums[0, seen] = np.add.reduceat(positive, starts)
-        sums[1, seen] = np.add.reduceat(positive - values, starts)
-    return sums[0], sums[1]
 
 
 def _ratio(part: SupportsFloat, whole: SupportsFloat) -> float:
@@ -231,28 +198,28 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def concentration(positive: Float[np.ndarray, "probe stack y x"], *, every: int = 4) -> tuple[float, float]:
-    """Gini coefficient and normalised entropy of non-negative relevance over a stack's pixels, averaged over frames.
+def concentration(relevance: Float[np.ndarray, "probe stack y x"], *, every: int = 8) -> tuple[float, float]:
+    """Gini coefficient and normalised entropy of the positive part over a stack's pixels, averaged over frames.
 
     Gini: 0 = even, near 1 = one pixel has all. Entropy: 1 = even, 0 = one pixel. NaN where no frame has any relevance.
     Every `every`-th probe frame is read: sorting the pixels of all of them costs as much as explaining them.
     Source: Gini 1912; Shannon 1948, divided by log(pixels).
     """
-    flat = positive[::every].reshape(len(positive[::every]), -1)
-    flat = flat[flat.sum(axis=1) > 0]
-    if not len(flat):
-        return math.nan, math.nan
-    size = flat.shape[1]
-    part = flat / flat.sum(axis=1, keepdims=True)
-    rank = (2 * np.arange(1, size + 1) - size - 1).astype(part.dtype)
-    gini = float((np.sort(part, axis=1) @ rank).mean()) / size
-    surprise = part * np.log(np.maximum(part, np.finfo(part.dtype).tiny))
-    return gini, float(-surprise.sum(axis=1).mean() / np.log(size))
+    rows = relevance[::every].reshape(-1, relevance[:1].size)
+    found = [_concentration(np.sort(row[row > 0]), row.size) for row in rows if (row > 0).any()]
+    gini, entropy = np.mean(found, axis=0) if found else (math.nan, math.nan)
+    return float(gini), float(entropy)
 
 
-def centre_of_mass(positive: Float[np.ndarray, "probe stack y x"]) -> tuple[float, float]:
-    """(y, x) of the relevance in pixels from the upper left, over the whole probe; NaN where there is none."""
-    picture = positive.sum(axis=(0, 1)).astype(np.float64)
+def _concentration(ordered: Float[np.ndarray, " value"], size: int) -> tuple[float, float]:
+    """Of `size` pixels, all but those of the ordered values being 0."""
+    part = ordered / ordered.sum()
+    rank = 2 * np.arange(size - len(part), size) + 1 - size
+    return float(part @ rank.astype(part.dtype)) / size, -float(part @ np.log(part)) / math.log(size)
+
+
+def centre_of_mass(picture: Float[np.ndarray, "y x"]) -> tuple[float, float]:
+    """(y, x) of the relevance in pixels from the upper left; NaN where there is none."""
     total = picture.sum()
     rows, columns = picture.sum(axis=1), picture.sum(axis=0)
     return (

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from rlwatch.measures.ranks import ranks
 
 Map = Float[np.ndarray, "probe y x"]
+Ranks = Float[np.ndarray, "probe pixel"]
 
 
 def spearman(one: Map, other: Map) -> Float[np.ndarray, " probe"]:
@@ -18,8 +19,12 @@ def spearman(one: Map, other: Map) -> Float[np.ndarray, " probe"]:
     Source: Spearman 1904, doi 10.2307/1412159; signed, since what speaks for and against an action must not be mixed up
     (Adebayo et al. 2018, arXiv 1810.03292).
     """
-    ranked = [ranks(maps.reshape(len(maps), -1)) for maps in (one, other)]
-    centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranked]
+    return correlation(*(ranks(maps.reshape(len(maps), -1)) for maps in (one, other)))
+
+
+def correlation(one: Ranks, other: Ranks) -> Float[np.ndarray, " probe"]:
+    """What `spearman` says of maps with these ranks."""
+    centred = [ranked - ranked.mean(axis=1, keepdims=True) for ranked in (one, other)]
     norms = np.linalg.norm(centred[0], axis=1) * np.linalg.norm(centred[1], axis=1)
     together: Float[np.ndarray, " probe"] = np.einsum("pi,pi->p", *centred)
     return _ratio(together, norms)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from rlwatch.attribution.inputs import Observe
 from rlwatch.attribution.lrp.interception import Interception
 from rlwatch.attribution.q_values import q_values_of
 from rlwatch.measures.flipping import Ask
+from rlwatch.measures.ranks import ranks
 
 Network = Callable[[Tensor], Any]
 TARGETS = ("greedy", "contrast")
@@ -28,11 +30,17 @@ class Map:
     relevance: Float[np.ndarray, "probe stack y x"]
     score: Float[np.ndarray, " probe"]
 
+    @cached_property
     def summed(self) -> Float[np.ndarray, "probe y x"]:
         """The relevance summed over the stack, with its sign changed where the score is negative."""
         summed: Float[np.ndarray, "probe y x"] = self.relevance.sum(axis=1)
         summed[self.score < 0] *= -1
         return summed
+
+    @cached_property
+    def ranks(self) -> Float[np.ndarray, "probe pixel"]:
+        """The ranks of `summed` in each frame, which several checks compare."""
+        return ranks(self.summed.reshape(len(self.summed), -1))
 
     @property
     def conservation(self) -> float:

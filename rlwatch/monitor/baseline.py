@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Int
 
-from rlwatch.measures.relevance import ObjectRelevance, Pixels, pixels_on
+from rlwatch.measures.relevance import ObjectRelevance
+from rlwatch.measures.sums import Pixels, pixels_on
 
 Baseline = Mapping[str, Mapping[str, ObjectRelevance]]
 """The objects' statistics with random weights, per target and object: of one drawing, or merged over several."""

@@ -19,7 +19,8 @@ from rlwatch.attribution.methods import of_part
 from rlwatch.attribution.operations.memory import BLOCKS
 from rlwatch.attribution.randomise import untrained
 from rlwatch.measures.drift import traced
-from rlwatch.measures.relevance import Pixels, TargetRelevance, object_relevance, pixels, target_relevance
+from rlwatch.measures.relevance import TargetRelevance, object_relevance, target_relevance
+from rlwatch.measures.sums import Pixels, pixels
 from rlwatch.monitor.asking import TARGETS, Network, device_of, numbers
 from rlwatch.monitor.baseline import Baseline, asked, merged
 from rlwatch.monitor.comparison import Comparison, Look, Maps, timed

@@ -16,8 +16,8 @@ from rlwatch.atari.probe import Probe
 from rlwatch.attribution.inputs import Observe
 from rlwatch.attribution.randomise import cascade
 from rlwatch.measures.flipping import Gain, gains
-from rlwatch.measures.relevance import Pixels
-from rlwatch.measures.validity import covered, mass, moves, pointing, spearman, ssim
+from rlwatch.measures.sums import Pixels
+from rlwatch.measures.validity import correlation, covered, mass, moves, pointing, spearman, ssim
 from rlwatch.monitor.asking import Explain, Network, TargetMaps, asking, device_of, weights
 
 Check = tuple[str, str, float]
@@ -122,7 +122,7 @@ def _second_opinion(network: Network, chosen: Sample, explain: Explain, other: A
 
 def _alike(check: str, maps: TargetMaps, changed: TargetMaps) -> Iterator[Check]:
     for target, one in maps.items():
-        likeness = _mean(spearman(one.summed(), changed[target].summed())) if target in changed else math.nan
+        likeness = _mean(correlation(one.ranks, changed[target].ranks)) if target in changed else math.nan
         yield check, target, likeness
 
 
@@ -137,7 +137,7 @@ def _randomised(
         changed = explain(drawn, chosen.frames)
         yield from _alike(f"randomised_{stage}", maps, changed)
         for target, one in maps.items():
-            yield f"ssim_{stage}", target, _mean(ssim(one.summed(), changed[target].summed()))
+            yield f"ssim_{stage}", target, _mean(ssim(one.summed, changed[target].summed))
 
 
 def _shifted(network: Network, chosen: Sample, explain: Explain, maps: TargetMaps) -> Iterator[Check]:
@@ -148,8 +148,8 @@ def _shifted(network: Network, chosen: Sample, explain: Explain, maps: TargetMap
         height, width = chosen.frames.shape[2:]
         changed = explain(network, np.pad(chosen.frames, edges, mode="edge")[:, :, :height, :width])
         for target, one in maps.items():
-            still = one.summed()[:, : height - down, : width - right]
-            found[target].append(_mean(spearman(still, changed[target].summed()[:, down:, right:])))
+            still = one.summed[:, : height - down, : width - right]
+            found[target].append(_mean(spearman(still, changed[target].summed[:, down:, right:])))
     for target, likeness in found.items():
         yield "shift", target, _mean(np.array(likeness))
 
