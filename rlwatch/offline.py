@@ -17,7 +17,7 @@ from rlwatch.atari.probe import Probe
 from rlwatch.attribution.inputs import Observe
 from rlwatch.cluster import Alone, Cluster
 from rlwatch.monitor.asking import TARGETS
-from rlwatch.monitor.clips import ClipMaker, shown_frames
+from rlwatch.monitor.clips import ClipMaker
 from rlwatch.monitor.comparison import Comparison, Look
 from rlwatch.monitor.examination import Examination
 from rlwatch.monitor.logbook import ENDED
@@ -74,12 +74,12 @@ def explain_checkpoints(
         raise ValueError("; ".join(one.reason for one in unread))
     asked, observe = _matched(first, given)
     targets = tuple(dict.fromkeys([*TARGETS, target]))
-    drawn, shown = logdir is not None, shown_frames(asked)
+    drawn = logdir is not None
     before = read_log(logdir, judged=judge)
     before.check(asked.digest, method)
     with _one_thread():
         examination = Examination(first.network, asked, method, options or {}, targets, observe)
-    questions = Questions(examination, told, judge, drawn, shown)
+    questions = Questions(examination, told, judge, drawn)
     planned = before.plan(chain([first], saved_ones), ACTIONS_LOGGED // examination.action_count)
     planned = planned if drawn else (replace(one, actions=False) for one in planned)
     examiner = Alone(questions) if ray is None else Cluster(questions, ray, len(files))

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int
-from numpy import ndarray
 
 from rlwatch import checkpoints
 from rlwatch.attribution.methods import QUERYING
@@ -23,15 +21,13 @@ class Questions:
     """What every checkpoint is asked.
 
     `told`: what `checkpoints.load` is told of networks. `judge`: whether the maps are checked. `drawn`: whether maps
-    are wanted for pictures, too. `actions_on`: the observations on which every action gets a map, where a checkpoint
-    is planned to have these.
+    are wanted for pictures, too.
     """
 
     examination: Examination
     told: Mapping[str, Any]
     judge: bool
     drawn: bool
-    actions_on: Int[ndarray, " shown"]
 
     @property
     def costly(self) -> bool:
@@ -50,8 +46,7 @@ class Questions:
 
         Raises: as `Examination.look` does.
         """
-        shown = self.actions_on if actions else None
-        return self.examination.look(network, judge=self.judge, actions_on=shown, **found)
+        return self.examination.look(network, judge=self.judge, actions=actions, **found)
 
 
 def look_at(asked: list[Any], path: Path, actions: bool, judged: Figures | None = None, *parts: Part) -> Look:

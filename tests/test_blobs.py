@@ -13,17 +13,18 @@ from rlwatch.atari import screen
 from rlwatch.atari.probe import Probe
 from rlwatch.monitor.clips import ClipMaker
 from rlwatch.monitor.comparison import Maps
+from rlwatch.monitor.gathering import shown_frames
 from rlwatch.pictures import heatmap
 from rlwatch.tensorboard import blobs
 from tests.fixtures.blobs import decode_frames, decode_maps, pairs_of
 
 
 def probe_maps(probe):
-    """Relevance about as sparse and long-tailed as a trained network's."""
-    generator = np.random.default_rng(0)
-    drawn = generator.standard_normal((len(probe), 4, 84, 84), np.float32)
+    """Relevance about as sparse and long-tailed as a trained network's, on the frames that are shown."""
+    generator, frames = np.random.default_rng(0), len(shown_frames(probe))
+    drawn = generator.standard_normal((frames, 4, 84, 84), np.float32)
     return Maps(
-        generator.normal(size=(len(probe), len(probe.actions))),
+        generator.normal(size=(frames, len(probe.actions))),
         {"greedy": 0.001 * drawn * (drawn > 2), "contrast": 0.0001 * drawn * (drawn < -1)},
     )
 
@@ -227,22 +228,23 @@ def test_the_tab_gets_the_frames_of_the_clip_and_what_is_on_them(breakout, maps)
 
 
 def test_a_network_with_the_full_action_set_gets_the_names_of_the_emulator(breakout, maps):
-    full = Maps(np.zeros((len(breakout), 18)), maps.relevance)
+    full = Maps(np.zeros((len(maps.q_values), 18)), maps.relevance)
     words, _ = ClipMaker(breakout).blobs(full).probe
     assert json.loads(blobs.read_words(words))["actions"] == [action.name for action in ale_py.Action]
 
 
 def test_the_tab_gets_the_relevance_of_the_clip_on_its_colour_scale(breakout, maps):
     made = ClipMaker(breakout).blobs(maps)
-    read, shown = decode_maps(made.maps), json.loads(blobs.read_words(made.probe[0]))["indices"]
+    read = decode_maps(made.maps)
+    assert json.loads(blobs.read_words(made.probe[0]))["indices"] == shown_frames(breakout).tolist()
     for target, relevance in maps.relevance.items():
         scale = read.scale[target]
         assert scale == 2.0 ** np.ceil(np.log2(heatmap.proposed_scale(relevance.sum(axis=1))))
         step = scale / read.top
-        off = read.levels[target] * step - np.clip(relevance[shown], -scale, scale)
+        off = read.levels[target] * step - np.clip(relevance, -scale, scale)
         assert np.abs(off).max() <= step * (1 + 1e-5)
         assert np.abs(off.sum(axis=1)).max() <= step / 2 * (1 + 1e-5)
-    assert np.allclose(read.q_values, maps.q_values[shown], rtol=1e-4)
+    assert np.allclose(read.q_values, maps.q_values, rtol=1e-4)
 
 
 def test_the_scale_of_the_tab_never_shrinks_either(breakout, maps):

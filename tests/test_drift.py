@@ -9,9 +9,9 @@ from rlwatch.measures.drift import drift, traced
 
 def test_drift_is_signed_and_agrees_with_scipy():
     generator = np.random.default_rng(0)
-    now, then = (generator.normal(size=(24, 2, 5, 5)).astype(np.float32) for _ in range(2))
+    now, then = (generator.normal(size=(3, 2, 5, 5)).astype(np.float32) for _ in range(2))
     spearman, cosine = drift(traced(now), traced(then))
-    maps = [(a.sum(axis=0).ravel(), b.sum(axis=0).ravel()) for a, b in zip(now[::8], then[::8], strict=True)]
+    maps = [(a.sum(axis=0).ravel(), b.sum(axis=0).ravel()) for a, b in zip(now, then, strict=True)]
     assert spearman == pytest.approx(np.mean([spearmanr(a, b).statistic for a, b in maps]))
     assert cosine == pytest.approx(np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in maps]), rel=1e-5)
     assert drift(traced(now), traced(-now)) == pytest.approx((-1, -1))

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from rlwatch import Probe, Watch, explain
-from rlwatch.monitor.clips import shown_frames
 from rlwatch.monitor.examination import Examination
+from rlwatch.monitor.gathering import shown_frames
 from rlwatch.monitor.schedule import Schedule
 from rlwatch.offline import explain_checkpoints
 from rlwatch.tensorboard import blobs, tags

@@ -106,9 +106,3 @@ def test_the_colour_scale_of_a_run_grows_and_never_shrinks(probe):
     assert proposed_scale(weak) <= first < 2 * proposed_scale(weak)
     assert clips._scale("greedy", 100 * weak) > 50 * first
     assert clips._scale("greedy", weak) > 50 * first
-
-
-def test_clips_show_whole_segments_from_early_to_late(probe):
-    shown = ClipMaker(probe).shown
-    assert len(shown) == 48
-    assert {0, 15} <= set(probe.segment[shown].tolist())

@@ -15,7 +15,7 @@ from tests.fixtures.watched import Nature
 def test_what_is_sent_lacks_the_boxes_of_objects_and_says_the_same_of_a_network():
     torch.manual_seed(0)
     probe = beginning(Probe.load("breakout"), segments=2)
-    whole = Questions(Examination(Nature(), probe), {}, judge=True, drawn=True, actions_on=np.arange(2))
+    whole = Questions(Examination(Nature(), probe), {}, judge=True, drawn=True)
     data = pickle.dumps(whole.sent())
     assert "placed" in vars(whole.examination.probe)
     assert len(data) < len(pickle.dumps(whole)) - 10**5

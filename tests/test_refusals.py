@@ -94,7 +94,7 @@ def test_an_operation_that_has_no_rule_is_said_in_one_line(saved, capsys, monkey
     def refusing(*_args, **_settings):
         raise NotImplementedError("deep_lift has no rule for softmax")
 
-    monkeypatch.setattr("rlwatch.monitor.examination.explain_targets", refusing)
+    monkeypatch.setattr("rlwatch.monitor.examination.explain_batches", refusing)
     assert main(["explain", saved[0], "--probe", saved[1], "--method", "deep_lift"]) == 1
     assert capsys.readouterr().err.startswith("rlwatch: deep_lift has no rule for softmax")
 

@@ -10,7 +10,7 @@ from rlwatch.measures.relevance import (
     q_statistics,
     target_relevance,
 )
-from rlwatch.measures.sums import pixels
+from rlwatch.measures.sums import pixels, sums
 
 
 def probe_of(*pictures):
@@ -25,7 +25,8 @@ def mask_of(*pictures):
 def measure(relevance, masks, *, score=None, episodes=None, **settings):
     score = relevance.sum(axis=(1, 2, 3)) if score is None else np.array(score, dtype=np.float64)
     episodes = np.arange(len(relevance)) if episodes is None else np.array(episodes)
-    return target_relevance(relevance, score, pixels(masks), episodes, np.random.default_rng(0), **settings)
+    objects, generator = pixels(masks), np.random.default_rng(0)
+    return target_relevance(sums(relevance, objects), relevance, score, objects, episodes, generator, **settings)
 
 
 ONE_PIXEL = [[0, 0, 0], [0, 1, 0], [0, 0, 0]]

@@ -1,10 +1,12 @@
 """Sums over maps against masks and float64, however many frames are read at a time."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from rlwatch.measures import sums as module
-from rlwatch.measures.sums import pixels, pixels_on, sums
+from rlwatch.measures.sums import joined, pixels, pixels_on, sums
 
 GENERATOR = np.random.default_rng(0)
 MAPS = GENERATOR.normal(size=(7, 3, 6, 5)).astype(np.float32)
@@ -41,6 +43,18 @@ def test_maps_in_another_order_of_memory_have_the_same():
     found, right = (sums(maps, pixels(MASKS)) for maps in (np.asfortranarray(MAPS), MAPS))
     assert found.on["often"] == pytest.approx(right.on["often"])
     assert found.beside == pytest.approx(right.beside)
+
+
+@pytest.mark.parametrize("cuts", [(0, 3, 7), (0, 1, 2, 7), (0, 7)])
+def test_those_of_parts_of_a_probe_make_up_those_of_all(cuts):
+    objects = pixels(MASKS)
+    parts = [sums(MAPS[one:other], objects, begin=one) for one, other in itertools.pairwise(cuts)]
+    found, right = joined(parts), sums(MAPS, objects)
+    for name in ("positive", "negative", "picture", "beside"):
+        assert getattr(found, name) == pytest.approx(getattr(right, name)), name
+    for name in MASKS:
+        assert found.on[name] == pytest.approx(right.on[name])
+        assert found.against[name] == pytest.approx(right.against[name])
 
 
 def test_no_frames_have_none():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
@@ -15,7 +15,7 @@ from rlwatch.attribution.checks import check_whole
 from rlwatch.attribution.methods import CONSERVING, METHODS
 from rlwatch.attribution.passes import Network
 from rlwatch.attribution.request import Answer, Method, Observations, Request, request
-from rlwatch.attribution.targets import Targets, target_named
+from rlwatch.attribution.targets import Target, Targets, target_named
 
 __all__ = ["METHODS", "ActionExplanation", "Explanation", "explain", "explain_actions", "explain_targets"]
 
@@ -120,19 +120,34 @@ def explain_targets(
         outside [low, high]. TypeError: observations of a type that the network does not take, or a keyword that the
         method does not know. NotImplementedError: the network holds an operation for which LRP knows no rule.
     """
-    if isinstance(targets, str):
-        raise TypeError(f"expected several targets, got {targets!r}: pass a tuple, ({targets!r},), or call explain")
-    if ALL in targets:
-        raise ValueError("expected single targets, got 'all': use explain_actions, or explain(..., target='all')")
-    scores = {target: target_named(target) for target in targets}
+    scores = _scores(targets)
     asked = request(network, observations, method, batch_size, low, high, options)
     columns: Answer = []
     for start in range(0, len(asked.observed), batch_size):
         asked, found = _answer(asked, fallback, start, batch_size, scores)
         columns = _filled(columns, found, start, len(asked.observed))
-    q_values, *columns = columns
-    pairs = zip(scores, columns[::2], columns[1::2], strict=True)
-    return {target: _explanation(asked, target, q_values, score, relevance) for target, score, relevance in pairs}
+    return _explanations(asked, scores, columns)
+
+
+def explain_batches(
+    network: Network,
+    observations: Observations,
+    targets: Sequence[str],
+    method: Method = "epsilon_gamma_box",
+    *,
+    batch_size: int = 64,
+    fallback: str | None = None,
+    **settings: Any,
+) -> Iterator[dict[str, Explanation]]:
+    """What `explain_targets` finds, batch by batch of the observations, in their order; nothing is kept beyond one.
+
+    Raises: as `explain_targets` does.
+    """
+    scores, bounds = _scores(targets), (settings.pop("low", None), settings.pop("high", None))
+    asked = request(network, observations, method, batch_size, *bounds, settings)
+    for start in range(0, len(asked.observed), batch_size):
+        asked, found = _answer(asked, fallback, start, batch_size, scores)
+        yield _explanations(asked, scores, found)
 
 
 def explain_actions(
@@ -174,6 +189,20 @@ def _answer(asked: Request, fallback: str | None, start: int, size: int, targets
             raise
         asked = asked.by_gradient(refusal)
         return asked, asked.part(start, size, targets)
+
+
+def _scores(targets: Sequence[str]) -> dict[str, Target]:
+    if isinstance(targets, str):
+        raise TypeError(f"expected several targets, got {targets!r}: pass a tuple, ({targets!r},), or call explain")
+    if ALL in targets:
+        raise ValueError("expected single targets, got 'all': use explain_actions, or explain(..., target='all')")
+    return {target: target_named(target) for target in targets}
+
+
+def _explanations(asked: Request, scores: Mapping[str, Target], found: Answer) -> dict[str, Explanation]:
+    q_values, *columns = found
+    pairs = zip(scores, columns[::2], columns[1::2], strict=True)
+    return {target: _explanation(asked, target, q_values, score, relevance) for target, score, relevance in pairs}
 
 
 def _explanation(asked: Request, target: str, q_values: Tensor, score: Tensor, relevance: Tensor) -> Explanation:

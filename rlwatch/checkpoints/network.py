@@ -47,7 +47,8 @@ class SavedNetwork(nn.Module):
     def forward(self, observations: Tensor) -> Tensor:
         """Q-values, (probe, action)."""
         pixels = observations if observations.is_floating_point() else observations.float()
-        seen = self.body(pixels / self.divisor + self.offset)
+        pixels = pixels / self.divisor
+        seen = self.body(pixels + self.offset if self.offset else pixels)
         table = self._table(self.streams[0](seen), self.actions)
         if len(self.streams) > 1:
             table = self._table(self.streams[1](seen), 1) + table - table.mean(1, keepdim=True)

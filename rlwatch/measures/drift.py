@@ -20,9 +20,9 @@ class Trace:
     ranks: Float[np.ndarray, "frame pixel"]
 
 
-def traced(relevance: Float[np.ndarray, "probe stack y x"], *, every: int = 8) -> Trace:
-    """The trace of every `every`-th probe frame: ranking all of them costs more than explaining them."""
-    summed = relevance[::every].sum(axis=1).reshape(len(relevance[::every]), -1)
+def traced(relevance: Float[np.ndarray, "frame stack y x"]) -> Trace:
+    """The trace of one target's maps."""
+    summed = relevance.sum(axis=1).reshape(len(relevance), -1)
     return Trace(summed, ranks(summed).astype(np.float32))
 
 

@@ -83,7 +83,8 @@ class QStatistics:
 
 
 def target_relevance(
-    relevance: Float[np.ndarray, "probe stack y x"],
+    found: Sums,
+    some: Float[np.ndarray, "frame stack y x"],
     score: Float[np.ndarray, " probe"],
     objects: Mapping[str, Pixels],
     episodes: Int[np.ndarray, " probe"],
@@ -91,18 +92,17 @@ def target_relevance(
     *,
     resamples: int = 1000,
 ) -> TargetRelevance:
-    """All statistics of one target's relevance but its drift.
+    """All statistics of one target's relevance but its drift; `some`: the maps of which the concentration is measured.
 
     Raises: ValueError when relevance holds NaN or infinity.
     """
-    found = sums(relevance, objects)
     if not (np.isfinite(found.positive).all() and np.isfinite(found.negative).all()):
         raise ValueError("relevance must be finite, got NaN or infinity: look for diverged weights")
-    gini, entropy = concentration(relevance)
+    gini, entropy = concentration(some)
     frames, explained = found.positive.sum(axis=0), found.positive.sum(axis=1) - found.negative
     unnamed, spot = beside_objects(found)
     return TargetRelevance(
-        objects=_objects(found, relevance[:1].size, objects, episodes, generator, resamples),
+        objects=_objects(found, objects, episodes, generator, resamples),
         stack=tuple(_ratio(part, frames.sum()) for part in frames),
         gini=gini,
         entropy=entropy,
@@ -124,23 +124,21 @@ def object_relevance(
     resamples: int = 1000,
 ) -> dict[str, ObjectRelevance]:
     """What each object gets of one target's relevance."""
-    return _objects(sums(relevance, objects), relevance[:1].size, objects, episodes, generator, resamples)
+    return _objects(sums(relevance, objects), objects, episodes, generator, resamples)
 
 
 def _objects(
     found: Sums,
-    size: int,
     objects: Mapping[str, Pixels],
     episodes: Int[np.ndarray, " probe"],
     generator: np.random.Generator,
     resamples: int,
 ) -> dict[str, ObjectRelevance]:
-    """What each object gets; `size`: pixels of a stack."""
     totals, measured = found.positive.sum(axis=1), {}
     for name, where in objects.items():
         on, against = found.on[name], found.against[name]
         visible = (where.area > 0) & (totals > 0)
-        lifts = (on[visible] / where.area[visible]) / (totals[visible] / size)
+        lifts = (on[visible] / where.area[visible]) / (totals[visible] / found.size)
         low, high = bootstrap_interval(lifts, episodes[visible], generator, resamples=resamples)
         frames = int((where.area > 0).sum())
         measured[name] = ObjectRelevance(
@@ -198,14 +196,13 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def concentration(relevance: Float[np.ndarray, "probe stack y x"], *, every: int = 8) -> tuple[float, float]:
+def concentration(relevance: Float[np.ndarray, "frame stack y x"]) -> tuple[float, float]:
     """Gini coefficient and normalised entropy of the positive part over a stack's pixels, averaged over frames.
 
     Gini: 0 = even, near 1 = one pixel has all. Entropy: 1 = even, 0 = one pixel. NaN where no frame has any relevance.
-    Every `every`-th probe frame is read: sorting the pixels of all of them costs as much as explaining them.
     Source: Gini 1912; Shannon 1948, divided by log(pixels).
     """
-    rows = relevance[::every].reshape(-1, relevance[:1].size)
+    rows = relevance.reshape(-1, relevance[:1].size)
     found = [_concentration(np.sort(row[row > 0]), row.size) for row in rows if (row > 0).any()]
     gini, entropy = np.mean(found, axis=0) if found else (math.nan, math.nan)
     return float(gini), float(entropy)

@@ -1,6 +1,6 @@
 """Sums over relevance maps, a few frames at a time, so that what is read again still lies in the cache."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,11 @@ class Sums:
     on: Mapping[str, Float[np.ndarray, " probe"]]
     against: Mapping[str, Float[np.ndarray, " probe"]]
 
+    @property
+    def size(self) -> int:
+        """Pixels of a stack."""
+        return int(self.positive.shape[1] * self.picture.size)
+
 
 def pixels(masks: Mapping[str, Bool[np.ndarray, "probe stack y x"]]) -> dict[str, Pixels]:
     """Each object's pixels as flat indices, so that thousands of sums over them stay cheap."""
@@ -48,8 +53,11 @@ def pixels_on(where: Pixels, frames: Int[np.ndarray, " part"], size: int) -> Pix
     return Pixels(np.concatenate(index) if index else where.index[:0], where.area[frames])
 
 
-def sums(relevance: Float[np.ndarray, "probe stack y x"], objects: Mapping[str, Pixels]) -> Sums:
-    """What is summed of one target's relevance; NaN or infinity in it is found in `positive` or `negative`."""
+def sums(relevance: Float[np.ndarray, "part stack y x"], objects: Mapping[str, Pixels], *, begin: int = 0) -> Sums:
+    """What is summed of one target's relevance on the part of a probe that starts at frame `begin`.
+
+    NaN or infinity in it is found in `positive` or `negative`.
+    """
     relevance = np.ascontiguousarray(relevance)
     found = Sums(
         positive=np.zeros(relevance.shape[:2]),
@@ -59,24 +67,37 @@ def sums(relevance: Float[np.ndarray, "probe stack y x"], objects: Mapping[str, 
         on={name: np.zeros(len(relevance)) for name in objects},
         against={name: np.zeros(len(relevance)) for name in objects},
     )
-    ends = {name: where.area.cumsum() for name, where in objects.items()}
+    ends = {name: np.append(0, where.area.cumsum()) for name, where in objects.items()}
     at_once = max(1, AT_ONCE // relevance[:1].nbytes) if len(relevance) else 1
     room = np.empty_like(relevance[:at_once])
-    for begin in range(0, len(relevance), at_once):
-        part = relevance[begin : begin + at_once]
-        rows, one_sided = slice(begin, begin + len(part)), room[: len(part)]
+    for row in range(0, len(relevance), at_once):
+        part = relevance[row : row + at_once]
+        rows, one_sided = slice(row, row + len(part)), room[: len(part)]
+        first, last = begin + row, begin + row + len(part)
         found.negative[rows] = -np.minimum(part, 0, out=one_sided).sum(axis=(1, 2, 3))
         np.maximum(part, 0, out=one_sided)
         found.positive[rows] = one_sided.sum(axis=(2, 3))
         found.picture[...] += one_sided.sum(axis=(0, 1))
         for name, where in objects.items():
-            area, own = where.area[rows], slice(ends[name][begin] - where.area[begin], ends[name][rows][-1])
-            index = where.index[own] - begin * part[0].size
-            on, against = _per_frame(part.reshape(-1)[index], area)
+            index = where.index[ends[name][first] : ends[name][last]] - first * part[0].size
+            on, against = _per_frame(part.reshape(-1)[index], where.area[first:last])
             found.on[name][rows], found.against[name][rows] = on, against
             one_sided.reshape(-1)[index] = 0
         found.beside[...] += one_sided.sum(axis=(0, 1))
     return found
+
+
+def joined(parts: Sequence[Sums]) -> Sums:
+    """The sums of a probe of those of its parts, in their order."""
+    first = parts[0]
+    return Sums(
+        positive=np.concatenate([part.positive for part in parts]),
+        negative=np.concatenate([part.negative for part in parts]),
+        picture=np.sum([part.picture for part in parts], axis=0),
+        beside=np.sum([part.beside for part in parts], axis=0),
+        on={name: np.concatenate([part.on[name] for part in parts]) for name in first.on},
+        against={name: np.concatenate([part.against[name] for part in parts]) for name in first.against},
+    )
 
 
 def _per_frame(

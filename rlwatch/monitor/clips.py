@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
 from rlwatch.atari import screen
 from rlwatch.atari.names import ACTIONS
 from rlwatch.atari.probe import Probe
 from rlwatch.monitor.comparison import Maps
+from rlwatch.monitor.gathering import shown_frames
 from rlwatch.pictures.clip import encode_gif
 from rlwatch.pictures.film import Caption, film
 from rlwatch.pictures.heatmap import proposed_scale
@@ -25,7 +25,6 @@ from rlwatch.tensorboard.blobs import (
     encode_words,
 )
 
-FRAMES = 48
 WORDS = {
     "greedy": {
         "explains": "what the value of the best action rests on",
@@ -45,17 +44,15 @@ class ClipMaker:
 
     The scale is a power of two, taken from the checkpoints seen so far: it grows with the relevance of a learning agent
     (from an untrained network's hundredths of a Q unit) and stays when relevance fades, so a dying agent looks pale.
-    `frames`: how many frames a clip shows, in whole segments spread evenly over the probe, early game to late; `shown`
-    holds which these are. `scales`: those of the clips that a log has already.
+    Its frames are those of `shown_frames`, early game to late. `scales`: those of the clips that a log has already.
     """
 
-    def __init__(self, probe: Probe, *, frames: int = FRAMES, scales: Mapping[str, float] | None = None) -> None:
-        self._probe = probe
-        self.shown = shown_frames(probe, frames)
-        self._screens = probe.rgb(self.shown)
+    def __init__(self, probe: Probe, *, scales: Mapping[str, float] | None = None) -> None:
+        self._probe, self._shown = probe, shown_frames(probe)
+        self._screens = probe.rgb(self._shown)
         boxes = probe.boxes()
-        self._boxes = [boxes[index] for index in self.shown]
-        self._situations = [_situation(probe.situations[probe.segment[index]]) for index in self.shown]
+        self._boxes = [boxes[index] for index in self._shown]
+        self._situations = [_situation(probe.situations[probe.segment[index]]) for index in self._shown]
         self._scales = dict(scales or {})
         self._scaled: weakref.ref[Maps] | None = None
         self._current: dict[str, float] = {}
@@ -72,11 +69,10 @@ class ClipMaker:
         """
         if self._probe_blobs is None:
             self._probe_blobs = self._encode_probe(maps)
-        shown = {target: relevance[self.shown] for target, relevance in maps.relevance.items()}
-        return Blobs(self._probe_blobs, encode_maps(shown, self._scales_of(maps), maps.q_values[self.shown]))
+        return Blobs(self._probe_blobs, encode_maps(maps.relevance, self._scales_of(maps), maps.q_values))
 
     def actions(self, maps: Maps) -> bytes:
-        """What the RLWATCH tab shows of every action's `maps` on `shown`: one colour scale for all, at least greedy's.
+        """What the RLWATCH tab shows of every action's `maps`: one colour scale for all, at least greedy's.
 
         Raises: ValueError as `encode_maps` does.
         """
@@ -87,9 +83,9 @@ class ClipMaker:
         return encode_maps(maps.relevance, scales, maps.q_values, tops=ACTION_TOPS)
 
     def _encode_probe(self, maps: Maps) -> tuple[bytes, bytes]:
-        used, stacked = np.unique(self._probe.stack[self.shown], return_inverse=True)
+        used, stacked = np.unique(self._probe.stack[self._shown], return_inverse=True)
         screens = screen.pooled_rgb(self._probe.screens[used], self._probe.palette)
-        return encode_words(self._meta(maps)), encode_frames(screens, stacked.reshape(len(self.shown), -1))
+        return encode_words(self._meta(maps)), encode_frames(screens, stacked.reshape(len(self._shown), -1))
 
     def _meta(self, maps: Maps) -> dict[str, Any]:
         probe = self._probe
@@ -99,14 +95,14 @@ class ClipMaker:
             "game": probe.game,
             "digest": probe.digest,
             "actions": self._actions(maps.q_values.shape[1]),
-            "indices": self.shown.tolist(),
+            "indices": self._shown.tolist(),
             "height": probe.screens.shape[2],
             "width": probe.screens.shape[3],
             "stack": probe.stack.shape[1],
             "pooling": "maximum of two raw frames per colour channel",
-            "episode": probe.episode[self.shown].tolist(),
-            "step": probe.step[self.shown].tolist(),
-            "segment": probe.segment[self.shown].tolist(),
+            "episode": probe.episode[self._shown].tolist(),
+            "step": probe.step[self._shown].tolist(),
+            "segment": probe.segment[self._shown].tolist(),
             "situation": self._situations,
             "objects": names,
             "boxes": [{name: some for name, some in frame.items() if some} for frame in self._boxes],
@@ -114,13 +110,12 @@ class ClipMaker:
         }
 
     def _draw(self, target: str, report: Report, maps: Maps) -> bytes:
-        relevance = maps.relevance[target]
         pictures = film(
             self._screens,
-            relevance[self.shown],
+            maps.relevance[target],
             scale=self._scales_of(maps)[target],
             boxes=self._boxes,
-            q_values=maps.q_values[self.shown],
+            q_values=maps.q_values,
             actions=self._actions(maps.q_values.shape[1]),
             caption=Caption(
                 title=report.game.replace("_", " ").title(),
@@ -152,11 +147,3 @@ class ClipMaker:
 
 def _situation(word: str) -> str:
     return f"{word} game" if word in {"early", "mid", "late"} else word
-
-
-def shown_frames(probe: Probe, frames: int = FRAMES) -> Int[np.ndarray, " shown"]:
-    """Indices of whole segments, spread evenly over the probe, that together hold about `frames` frames."""
-    names = np.unique(probe.segment)
-    wanted = max(1, round(frames * len(names) / len(probe)))
-    chosen = names[np.linspace(0, len(names) - 1, min(wanted, len(names))).round().astype(int)]
-    return np.flatnonzero(np.isin(probe.segment, chosen))

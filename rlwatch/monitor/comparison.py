@@ -27,10 +27,10 @@ STILL = "no Q-value has changed since step {:,}: nothing was learnt in between, 
 
 @dataclass(frozen=True)
 class Maps:
-    """One checkpoint's relevance on the probe or a part of it, as the pictures need it."""
+    """One checkpoint's Q-values and relevance on those frames of the probe that pictures show, in their order."""
 
-    q_values: Float[np.ndarray, "probe action"]
-    relevance: Mapping[str, Float[np.ndarray, "probe stack y x"]]
+    q_values: Float[np.ndarray, "shown action"]
+    relevance: Mapping[str, Float[np.ndarray, "shown stack y x"]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Look:
     action, where asked for. `fallback`: why the maps were made by another method than the one that was asked for.
     """
 
+    q_values: Float[np.ndarray, "probe action"]
     maps: Maps
     targets: Mapping[str, TargetRelevance]
     traces: Mapping[str, Trace]
@@ -78,10 +79,10 @@ class Comparison:
         """The report of a look, compared with the one before; it stands in `last` until the next one."""
         cost, before = dict(look.cost), self.last
         changed = list(_other_actions(look, before))
-        stands = before is not None and np.array_equal(look.maps.q_values, before.maps.q_values)
+        stands = before is not None and np.array_equal(look.q_values, before.q_values)
         still = [STILL.format(self._steps[-1])] if stands else []
         with timed(cost, "compare"):
-            q = q_statistics(look.maps.q_values, None if before is None or changed else before.maps.q_values)
+            q = q_statistics(look.q_values, None if before is None or changed else before.q_values)
             targets = dict(look.targets) if before is None else _drifted(look, before)
         self.last = look
         self.recall(step, {target: measured.objects for target, measured in targets.items()})
@@ -104,7 +105,7 @@ class Comparison:
         )
 
     def let_go(self) -> None:
-        """Keep the newest look without its maps, which take 58 MB: the next one is compared with its traces."""
+        """Keep the newest look without its maps, which take 11 MB: the next one is compared with its traces."""
         if self.last is not None:
             self.last = replace(self.last, maps=replace(self.last.maps, relevance={}))
 
@@ -150,19 +151,19 @@ def _notes(look: Look, *, much: float = 1 / 3) -> Iterator[str]:
 
 def _other_actions(look: Look, before: Look | None) -> Iterator[str]:
     """What a reader must know where greedy actions cannot be compared with those before."""
-    now, then = (0 if one is None else one.maps.q_values.shape[1] for one in (look, before))
+    now, then = (0 if one is None else one.q_values.shape[1] for one in (look, before))
     if then and now != then:
         yield f"the network has {now} actions, {then} at the checkpoint before: their churn is not known"
 
 
 @contextmanager
 def timed(cost: dict[str, float], part: str) -> Iterator[None]:
-    """Note how many seconds the block takes, also where it fails."""
+    """Add the seconds that the block takes, also where it fails."""
     began = time.perf_counter()
     try:
         yield
     finally:
-        cost[part] = time.perf_counter() - began
+        cost[part] = cost.get(part, 0.0) + time.perf_counter() - began
 
 
 def _drifted(look: Look, before: Look) -> dict[str, TargetRelevance]:

@@ -1,29 +1,28 @@
 """The examination of one checkpoint after the other: explain and measure."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from rlwatch.atari.names import FULL_ACTION_SET
 from rlwatch.atari.probe import Probe
-from rlwatch.attribution.explain import Explanation, explain_actions, explain_targets
+from rlwatch.attribution.explain import Explanation, explain_actions, explain_batches, explain_targets
 from rlwatch.attribution.inputs import Observe
 from rlwatch.attribution.methods import of_part
-from rlwatch.attribution.operations.memory import BLOCKS
 from rlwatch.attribution.randomise import untrained
-from rlwatch.measures.drift import traced
-from rlwatch.measures.relevance import TargetRelevance, object_relevance, target_relevance
+from rlwatch.measures.relevance import object_relevance
 from rlwatch.measures.sums import Pixels, pixels
 from rlwatch.monitor.asking import TARGETS, Network, device_of, numbers
 from rlwatch.monitor.baseline import Baseline, asked, merged
 from rlwatch.monitor.comparison import Comparison, Look, Maps, timed
+from rlwatch.monitor.gathering import Gathering, above_rounding, shown_frames
 from rlwatch.monitor.matching import check_places, matched
 from rlwatch.monitor.trust import Sample, sample, trust, validity
 from rlwatch.report import Report
@@ -37,10 +36,6 @@ BATCH = 64
 """Observations that are explained at once, as of `explain_targets`."""
 MAPS_AT_ONCE = 72
 """Maps of single actions that are made at once: 8 MB of them, for all together may be 98 MB."""
-ROUNDING = 1e-6
-"""Of a frame's largest Q-value: what float32 leaves of a difference of equal ones."""
-ROWS = ("q_values", "relevance", "score", "absorbed")
-"""What an explanation holds per observation."""
 NO_MODULE = (
     "rlwatch: the network is no torch module, so there is no untrained baseline to compare with and nothing is found: "
     "pass the module that trains, or Read(q_network, lambda network, frames: ...) of rlwatch.unwrap, which returns Q"
@@ -90,6 +85,7 @@ class Examination:
         explained = self._first_explained()
         self._check(explained, self.network)
         self.action_count = explained["greedy"].q_values.shape[1]
+        self.shown = shown_frames(self.probe)
         self.comparison = Comparison(self.probe.game, self.probe.digest)
 
     def untrained_baseline(self) -> Baseline:
@@ -124,33 +120,26 @@ class Examination:
         network: Network | None = None,
         *,
         judge: bool = False,
-        actions_on: Int[np.ndarray, " shown"] | None = None,
+        actions: bool = False,
         parts: Sequence[Part] = (),
         judged: Figures | None = None,
     ) -> Look:
-        """What one network yields by itself; `judge`: with the checks on its maps, too.
+        """What one network yields by itself; `judge`: with the checks on its maps, too; `actions`: with every action's.
 
-        `actions_on`: observations of the probe on which every action gets a map. `parts`, `judged`: what `part` has
-        found of each of `batches`, and `figures`; left out, it is found here.
+        `parts`, `judged`: what `part` has found of each of `batches`, and `figures`; left out, it is found here.
 
         Raises: as `report` and `judged` do.
         """
-        explained, seconds = self._whole(network, parts)
-        cost = {"explain": seconds}
-        with timed(cost, "measure"):
-            relevance = {target: above_rounding(one) for target, one in explained.items()}
-            targets = {target: self._measure(explained[target], one) for target, one in relevance.items()}
-            traces = {target: traced(one) for target, one in relevance.items()}
+        cost = {"explain": sum((seconds for _, seconds in parts), 0.0)}
+        look = self._gathered(network or self.network, [explained for explained, _ in parts], cost)
         figures: Mapping[str, float] = {}
         if judge:
             figures, cost["validity"] = judged or self.figures(network)
-        actions = None
-        if actions_on is not None:
+        every_action = None
+        if actions:
             with timed(cost, "actions"):
-                actions = self.every_action(actions_on, network)
-        greedy = explained["greedy"]
-        maps = Maps(numbers(greedy.q_values), relevance)
-        return Look(maps, targets, traces, greedy.method, figures, cost, actions, greedy.fallback)
+                every_action = self.every_action(network)
+        return replace(look, validity=figures, cost=cost, actions=every_action)
 
     @property
     def batches(self) -> range:
@@ -182,12 +171,12 @@ class Examination:
             figures = validity(network or self.network, self._sample, self.observe, generator, **method)
         return figures, cost["validity"]
 
-    def every_action(self, observations: Int[np.ndarray, " shown"], network: Network | None = None) -> Maps:
-        """The relevance for the Q-value of every action on some of the probe's observations, as `action=k`.
+    def every_action(self, network: Network | None = None) -> Maps:
+        """The relevance for the Q-value of every action on the frames that pictures show, as `action=k`.
 
         Raises: as `explain_actions` does.
         """
-        asked = self._observations[torch.from_numpy(observations).to(self._observations.device)]
+        asked = self._observations[torch.from_numpy(self.shown).to(self._observations.device)]
         q_values: list[np.ndarray] = []
         relevance: dict[str, np.ndarray] = {}
         for part in explain_actions(network or self.network, asked, self.method, maps=MAPS_AT_ONCE, **self.options):
@@ -207,17 +196,36 @@ class Examination:
         figures, seconds = self.figures(network)
         return replace(report, validity=figures, trust=trust(figures), cost={**report.cost, "validity": seconds})
 
-    def _whole(self, network: Network | None, parts: Sequence[Part]) -> Part:
-        """The whole probe explained, by joining `parts` where these are given.
+    def _gathered(self, network: Network, parts: Sequence[Mapping[str, Explanation]], cost: dict[str, float]) -> Look:
+        """What the maps yield, made batch by batch where no `parts` are given; `cost` gets the seconds.
 
         Raises: as `report` does.
         """
-        cost: dict[str, float] = {}
-        with timed(cost, "explain"):
-            explained = _joined(parts) if parts else self._explain(network or self.network, self._observations)
-        BLOCKS.clear()  # what it keeps for the next map would add to what measuring takes
-        self._check(explained, network or self.network)
-        return explained, cost["explain"] + sum(seconds for _, seconds in parts)
+        gathered = {target: Gathering(self.objects, self.shown) for target in self.targets}
+        q_values: list[np.ndarray] = []
+        for explained in parts or self._batch_by_batch(network, cost):
+            greedy = explained["greedy"]
+            if not q_values:
+                self._check(explained, network)
+            q_values.append(numbers(greedy.q_values))
+            with timed(cost, "measure"):
+                for target, one in explained.items():
+                    gathered[target].add(one)
+        table, episode = np.concatenate(q_values), self.probe.episode
+        with timed(cost, "measure"):
+            measured = {name: one.measured(episode, np.random.default_rng(self.seed)) for name, one in gathered.items()}
+            traces = {name: one.trace for name, one in gathered.items()}
+        maps = Maps(table[self.shown], {name: one.relevance for name, one in gathered.items()})
+        return Look(table, maps, measured, traces, greedy.method, {}, cost, None, greedy.fallback)
+
+    def _batch_by_batch(self, network: Network, cost: dict[str, float]) -> Iterator[Mapping[str, Explanation]]:
+        batches = explain_batches(network, self._observations, self.targets, self.method, **self._settings())
+        while True:
+            with timed(cost, "explain"):
+                explained = next(batches, None)
+            if explained is None:
+                return
+            yield explained
 
     @cached_property
     def _asked(self) -> tuple[Int[np.ndarray, " part"], Mapping[str, Pixels]]:
@@ -234,8 +242,10 @@ class Examination:
     def _explain(
         self, network: Network, observations: Tensor, options: Mapping[str, Any] | None = None
     ) -> dict[str, Explanation]:
-        settings = {"batch_size": BATCH, **(self.options if options is None else options)}
-        return explain_targets(network, observations, targets=self.targets, method=self.method, **settings)
+        return explain_targets(network, observations, self.targets, self.method, **self._settings(options))
+
+    def _settings(self, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return {"batch_size": BATCH, **(self.options if options is None else options)}
 
     def _first_explained(self) -> dict[str, Explanation]:
         """Raises: TypeError, ValueError when the network, or the method's keywords, do not fit."""
@@ -251,7 +261,7 @@ class Examination:
             told = ", ".join(f"{name}={value!r:.40}" for name, value in self.options.items())
             raise TypeError(f"{self.method} must be able to use {told}, it cannot: {error}") from error
 
-    def _check(self, explained: dict[str, Explanation], network: Network) -> None:
+    def _check(self, explained: Mapping[str, Explanation], network: Network) -> None:
         self._check_pictures(explained["greedy"].relevance.shape[1:])
         assert self.observe is not None  # noqa: S101 - __post_init__ has set it
         check_places(network, self.probe, self.observe)
@@ -276,26 +286,6 @@ class Examination:
                 "and of parts of the picture can be made with rlwatch.explain, but not measured"
             )
 
-    def _measure(self, explained: Explanation, relevance: Float[np.ndarray, "probe stack y x"]) -> TargetRelevance:
-        generator = np.random.default_rng(self.seed)
-        return target_relevance(relevance, numbers(explained.score), self.objects, self.probe.episode, generator)
-
 
 def _by(sizes: Sequence[int]) -> str:
     return " × ".join(map(str, sizes))
-
-
-def _joined(parts: Sequence[Part]) -> dict[str, Explanation]:
-    """The parts' explanations as one."""
-    found = {}
-    for target, one in parts[0][0].items():
-        rows: dict[str, Any] = {name: torch.cat([getattr(part[target], name) for part, _ in parts]) for name in ROWS}
-        found[target] = replace(one, **rows)
-    return found
-
-
-def above_rounding(explained: Explanation) -> Float[np.ndarray, "probe stack y x"]:
-    """The relevance, 0 where a frame's score is no more than the rounding of its Q-values: equal ones leave none."""
-    relevance, largest = numbers(explained.relevance), numbers(explained.q_values.abs().amax(1))
-    silent = np.abs(numbers(explained.score)) <= ROUNDING * largest
-    return np.where(silent[:, None, None, None], np.float32(0), relevance) if silent.any() else relevance

@@ -192,7 +192,7 @@ class Logbook:
         """The report and the maps of every action, without these where they fail."""
         try:
             with timed(self._costly, "actions"):
-                maps = self._clips.actions(self._examination.every_action(self._clips.shown))
+                maps = self._clips.actions(self._examination.every_action())
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
             self._note(error, f"step {report.step:,} about the maps of every action")
             return report, None
