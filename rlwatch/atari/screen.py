@@ -37,14 +37,15 @@ def within(box: Box, others: Iterable[Box]) -> bool:
 
 def rgb(screens: UInt8[np.ndarray, "*any y x"], palette: UInt8[np.ndarray, "256 4"]) -> UInt8[np.ndarray, "*any y x 3"]:
     """The screens as `ALEInterface.getScreenRGB` gives them; `palette` holds red, green, blue and grey per index."""
-    colours: UInt8[np.ndarray, "*any y x 3"] = palette[:, :3][screens]
+    colours: UInt8[np.ndarray, "*any y x 3"] = np.take(palette, screens, axis=0)[..., :3]
     return colours
 
 
 def grey(screens: UInt8[np.ndarray, "*any y x"], palette: UInt8[np.ndarray, "256 4"]) -> UInt8[np.ndarray, "*any y x"]:
     """The screens as `ALEInterface.getScreenGrayscale` gives them."""
-    shades: UInt8[np.ndarray, "*any y x"] = palette[:, 3][screens]
-    return shades
+    shades = cv2.LUT(screens.reshape(-1, screens.shape[-1]), np.ascontiguousarray(palette[:, 3]))
+    found: UInt8[np.ndarray, "*any y x"] = shades.reshape(screens.shape)
+    return found
 
 
 def commonest(screens: UInt8[np.ndarray, "screen y x"]) -> UInt8[np.ndarray, "y x"]:
@@ -59,8 +60,10 @@ def pooled_rgb(
     screens: UInt8[np.ndarray, "frame 2 y x"], palette: UInt8[np.ndarray, "256 4"]
 ) -> UInt8[np.ndarray, "frame y x 3"]:
     """The maximum, per colour channel, of the two raw frames that an agent's picture is made of."""
-    pooled: UInt8[np.ndarray, "frame y x 3"] = np.maximum(rgb(screens[:, 0], palette), rgb(screens[:, 1], palette))
-    return pooled
+    pooled = np.maximum(*(np.take(palette, screens[:, raw], axis=0) for raw in (0, 1)))
+    without_grey = cv2.cvtColor(pooled.reshape(-1, screens.shape[-1], 4), cv2.COLOR_RGBA2RGB)
+    colours: UInt8[np.ndarray, "frame y x 3"] = without_grey.reshape(*pooled.shape[:-1], 3)
+    return colours
 
 
 def pictures(
