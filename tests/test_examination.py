@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlwatch import Probe
+from rlwatch import Probe, explain
 from rlwatch.monitor.clips import ClipMaker
 from rlwatch.monitor.examination import Examination
 from rlwatch.pictures.heatmap import proposed_scale
@@ -106,3 +106,25 @@ def test_the_colour_scale_of_a_run_grows_and_never_shrinks(probe):
     assert proposed_scale(weak) <= first < 2 * proposed_scale(weak)
     assert clips._scale("greedy", 100 * weak) > 50 * first
     assert clips._scale("greedy", weak) > 50 * first
+
+
+def test_a_setting_that_is_given_per_frame_is_cut_for_every_action_and_for_the_checks(probe):
+    torch.manual_seed(0)
+    network, frames = Nature(), torch.from_numpy(probe.observations())
+    start = frames.float() / 510
+
+    def examined(baseline):
+        options = {"steps": 2, "baseline": baseline}
+        return Examination(network, probe, method="integrated_gradients", options=options)
+
+    each = examined(start)
+    shown = torch.from_numpy(each.shown)
+    right = explain(network, frames[shown], "integrated_gradients", "all", steps=2, baseline=start[shown])
+    maps = each.every_action()
+    for action in range(len(probe.actions)):
+        assert maps.relevance[f"action={action}"] == pytest.approx(right.relevance[:, action].numpy(), abs=1e-7)
+    figures, _ = each.figures()
+    moved = start.clone()
+    moved[np.setdiff1d(np.arange(len(probe)), each._sample.chosen)] = 0
+    assert repr(examined(moved).figures()[0]) == repr(figures)
+    assert repr(examined(0 * start).figures()[0]) != repr(figures)

@@ -22,7 +22,9 @@ FRAMES = np.random.default_rng(0).integers(0, 256, size=(8, 4, 20, 20)).astype(n
 BALL = np.zeros(FRAMES.shape, bool)
 BALL[:, -1, 4:8, 4:8] = True
 BLACK = np.zeros((20, 20), np.uint8)
-CHOSEN = Sample(FRAMES, np.arange(8) // 2, {"ball": BALL, "moving": BALL}, {"black": BLACK, "background": BLACK + 60})
+CHOSEN = Sample(
+    np.arange(8), FRAMES, np.arange(8) // 2, {"ball": BALL, "moving": BALL}, {"black": BLACK, "background": BLACK + 60}
+)
 
 
 def view(frames):

@@ -100,8 +100,8 @@ class Examination:
         assert isinstance(self.network, nn.Module)  # noqa: S101 - nothing else is drawn anew
         frames, objects = self._asked
         chosen = torch.from_numpy(frames)
-        options = of_part(self.options, chosen, len(self._observations))
-        explained = self._explain(untrained(self.network, self.seed + number), self._observations[chosen], options)
+        drawn = untrained(self.network, self.seed + number)
+        explained = self._explain(drawn, self._observations[chosen], self._options_of(chosen))
         episode, generator = self.probe.episode[frames], partial(np.random.default_rng, self.seed)
         relevance = {target: above_rounding(one) for target, one in explained.items()}
         return {target: object_relevance(one, objects, episode, generator()) for target, one in relevance.items()}
@@ -153,7 +153,7 @@ class Examination:
         """
         cost: dict[str, float] = {}
         end = begin + self._batch
-        options = of_part(self.options, slice(begin, end), len(self._observations))
+        options = self._options_of(slice(begin, end))
         with timed(cost, "explain"):
             explained = self._explain(network or self.network, self._observations[begin:end], options)
         return explained, cost["explain"]
@@ -167,8 +167,9 @@ class Examination:
         cost: dict[str, float] = {}
         with timed(cost, "validity"):
             generator = np.random.default_rng(self.seed)
-            method = {"method": self.method, "options": self.options}
-            figures = validity(network or self.network, self._sample, self.observe, generator, **method)
+            options = self._options_of(torch.from_numpy(self._sample.chosen))
+            asked = network or self.network, self._sample, self.observe, generator
+            figures = validity(*asked, method=self.method, options=options)
         return figures, cost["validity"]
 
     def every_action(self, network: Network | None = None) -> Maps:
@@ -176,10 +177,11 @@ class Examination:
 
         Raises: as `explain_actions` does.
         """
-        asked = self._observations[torch.from_numpy(self.shown).to(self._observations.device)]
+        shown = torch.from_numpy(self.shown)
+        asked, options = self._observations[shown.to(self._observations.device)], self._options_of(shown)
         q_values: list[np.ndarray] = []
         relevance: dict[str, np.ndarray] = {}
-        for part in explain_actions(network or self.network, asked, self.method, maps=MAPS_AT_ONCE, **self.options):
+        for part in explain_actions(network or self.network, asked, self.method, maps=MAPS_AT_ONCE, **options):
             begin, found = sum(map(len, q_values)), numbers(part.relevance)
             q_values.append(numbers(part.q_values))
             names = [f"action={action}" for action in range(found.shape[1])]
@@ -239,6 +241,10 @@ class Examination:
     def _batch(self) -> int:
         return int(self.options.get("batch_size", BATCH))
 
+    def _options_of(self, part: slice | Int[Tensor, " part"]) -> dict[str, Any]:
+        """The method's keywords for some of the observations."""
+        return of_part(self.options, part, len(self._observations))
+
     def _explain(
         self, network: Network, observations: Tensor, options: Mapping[str, Any] | None = None
     ) -> dict[str, Explanation]:
@@ -252,9 +258,8 @@ class Examination:
         reserved = sorted(self.options.keys() & {"network", "observations", "targets", "target", "method"})
         if reserved:
             raise ValueError(f"options are the method's own keywords, got {', '.join(reserved)}: give it by itself")
-        options = of_part(self.options, slice(2), len(self._observations))
         try:
-            return self._explain(self.network, self._observations[:2], options)
+            return self._explain(self.network, self._observations[:2], self._options_of(slice(2)))
         except TypeError as error:
             if not self.options:
                 raise

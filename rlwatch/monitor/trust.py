@@ -29,8 +29,12 @@ SHIFTS = ((0, 1), (1, 0))
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The probe frames that the checks look at, what moves in them, and the pictures that flipping starts from."""
+    """The probe frames that the checks look at, what moves in them, and the pictures that flipping starts from.
 
+    `chosen`: which of the probe's frames these are.
+    """
+
+    chosen: Int[np.ndarray, " probe"]
     frames: UInt8[np.ndarray, "probe stack y x"]
     episode: Int[np.ndarray, " probe"]
     masks: Mapping[str, Bool[np.ndarray, "probe stack y x"]]
@@ -50,7 +54,7 @@ def sample(probe: Probe, objects: Mapping[str, Pixels], *, count: int = 16) -> S
     union = {"moving": np.any(list(moving.values()), axis=0)} if moving else {}
     background = screen.pictures(np.stack([probe.background] * 2)[None], probe.palette, probe.size)[0]
     starts = {"black": np.zeros_like(background), "background": background}
-    return Sample(frames[chosen], probe.episode[chosen], moving | union, starts)
+    return Sample(chosen, frames[chosen], probe.episode[chosen], moving | union, starts)
 
 
 def _mask(where: Pixels, shape: tuple[int, ...]) -> Bool[np.ndarray, "probe stack y x"]:
