@@ -38,6 +38,23 @@ def test_what_the_file_says_of_itself_is_kept(tmp_path):
     assert (saved.step, saved.game, saved.returns) == (7, "pong", 3.5)
 
 
+@pytest.mark.parametrize("name", ["step", "global_step", "num_timesteps"])
+@pytest.mark.parametrize("told", [7, 7.0, np.int64(7), torch.tensor(7), np.array(7)])
+def test_a_step_is_read_under_its_usual_names_also_as_a_tensor(tmp_path, name, told):
+    path = tmp_path / "model_99.pt"
+    torch.save({"model": nature().state_dict(), "optimizer": {"step": 3}, name: told}, path)
+    assert load(path).step == 7
+    assert placed_files([path])[0].step == 7
+
+
+@pytest.mark.parametrize("told", [None, {"seven": 7}, torch.zeros(2)])
+def test_what_is_no_number_is_no_step_and_the_files_name_is_asked(tmp_path, told):
+    path = tmp_path / "model_99.pt"
+    torch.save({"model": nature().state_dict(), "step": told}, path)
+    assert load(path).step == 99
+    assert placed_files([path])[0].step == 99
+
+
 def test_a_network_without_biases_is_read_too(tmp_path):
     network = nature()
     weights = {name: value for name, value in network.state_dict().items() if not name.endswith("bias")}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rlwatch.atari.probe_file import members
 from rlwatch.checkpoints import plain_pickle
-from rlwatch.checkpoints.inside import number
+from rlwatch.checkpoints.inside import number, step_in
 from rlwatch.checkpoints.steps import Placed, placed
 
 SUFFIXES = (".pt", ".pth", ".cleanrl_model", ".zip", ".d3")
@@ -89,13 +89,14 @@ def _described(path: Path) -> Any:
     if not path.is_file() or path.stat().st_size > MAX_BYTES:  # a pipe can be read but once
         return -1
     if not zipfile.is_zipfile(path):
-        return dict(plain_pickle.loads(path.read_bytes())).get("step", -1)
+        return step_in(dict(plain_pickle.loads(path.read_bytes())))
     with zipfile.ZipFile(path) as archive:
         if sum(info.file_size for info in archive.infolist()) > MAX_BYTES or _is_script(archive):
             return -1
         if "data" in archive.namelist():
             return json.loads(archive.read("data")).get("num_timesteps", -1)
-    return _loaded(path, "meta").get("step", -1)  # all but the tensors, in a millisecond
+    told = step_in(_loaded(path, "meta"))  # all but the tensors, in a millisecond
+    return step_in(_loaded(path, "cpu")) if isinstance(told, Tensor) else told
 
 
 def torch_content(data: bytes) -> Any:

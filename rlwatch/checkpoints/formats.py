@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlwatch.atari.names import FULL_ACTION_SET
 from rlwatch.checkpoints.files import Content, torch_content
-from rlwatch.checkpoints.inside import network_in, number
+from rlwatch.checkpoints.inside import network_in, number, step_in
 
 Weights = dict[str, Tensor]
 
@@ -251,7 +251,7 @@ def _state_dict(content: Content) -> Saved:
         (_tensors(weights),),
         bare="game" not in described,
         aside=tuple(aside),
-        step=number(int, "step", described.get("step", -1)),
+        step=number(int, "step", step_in(content)),
         game=str(described.get("game", "")),
         returns=number(float, "returns", described.get("returns", math.nan)),
     )

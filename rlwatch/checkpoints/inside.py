@@ -13,6 +13,8 @@ WRAPPED = ("model", "state_dict", "model_state_dict", "q_network")
 """What a state dict is called among what else a file holds; the third by PyTorch's own tutorial."""
 COPY = re.compile(r"(^|_)(target\w*|tgt|ema|old)(_|$)")
 """What a copy that lags behind the Q-network is called."""
+STEPS = ("step", "global_step", "timesteps", "num_timesteps")
+"""What the step is called that a file was saved at."""
 DEEPEST = 4
 """Dicts in which a state dict stands at most."""
 
@@ -31,6 +33,12 @@ def network_in(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]
         own = dict(weights)
     within = sorted({_copy(str(name)) for name in weights.keys() - own.keys()})
     return own, [*(name for name in found if name != taken and _is_copy(name)), *within]
+
+
+def step_in(content: Mapping[str, Any]) -> Any:
+    """What a file tells as its step, by the first of `STEPS` that stands for a number or a word; -1 where none does."""
+    told = (content[name] for name in STEPS if name in content)
+    return next((one for one in told if isinstance(one, (int, float, str, np.generic)) or _is_scalar(one)), -1)
 
 
 def number(kind: type[Any], name: str, told: Any) -> Any:
@@ -77,6 +85,10 @@ def _has_convolutions(weights: Mapping[Any, Any]) -> bool:
         isinstance(value, (Tensor, np.ndarray)) and value.ndim == 4 and "weight" in str(name)  # noqa: PLR2004 - out, in, y, x
         for name, value in weights.items()
     )
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0
 
 
 def _is_copy(name: str) -> bool:
