@@ -162,11 +162,16 @@ def _check_alike(runs: Sequence[Run]) -> None:
 
 
 def _check_has(run: Run, target: str, returns: str | None) -> None:
-    known = sorted({tag.split("/")[2] for tag in run.scalars if tag.startswith("rlwatch/lift/")})
-    if target not in known:
+    known = sorted({tag.split("/")[2] for tag in run.scalars if tag.startswith("rlwatch/lift/")} | _told(run))
+    if known and target not in known:
         raise ValueError(f"{run.folder} has the targets {', '.join(known)}, got {target!r}: choose one of them")
     if returns is not None and returns not in run.scalars:
         raise ValueError(f"{run.folder} has no scalars {returns}: leave --returns out to find those that all have")
+
+
+def _told(run: Run) -> set[str]:
+    """The targets that a run's report tells of; in maps without positive relevance there is no lift."""
+    return ({str(run.report["target"])} if run.report else set()) | ({"contrast"} & run.report.keys())
 
 
 def _notes(by_name: Mapping[str, Sequence[Run]], tag: str | None) -> Iterator[str]:
@@ -194,7 +199,7 @@ def _notes_on_seeds(compared: Sequence[Variant]) -> Iterator[str]:
                 f"ended before step {variant.steps[-1]:,} of {variant.name}: {told}; from there on fewer seeds stand "
                 "behind its figures, and an onset that they had not had is unknown, not never"
             )
-        measured = np.max([one.lift.runs for one in variant.objects.values()], axis=0)
+        measured = np.max([0 * variant.seeds, *(one.lift.runs for one in variant.objects.values())], axis=0)
         silent = variant.steps[measured < variant.seeds]
         if len(silent):
             yield (
@@ -268,7 +273,8 @@ def _all_objects(runs: Sequence[Run], target: str) -> Iterator[str]:
 
 def _objects(run: Run, target: str) -> list[str]:
     begin = f"rlwatch/lift/{target}/"
-    return [tag.removeprefix(begin) for tag in run.scalars if tag.startswith(begin)]
+    measured = [tag.removeprefix(begin) for tag in run.scalars if tag.startswith(begin)]
+    return measured or list(run.report.get("objects", {}))
 
 
 def _variant_json(variant: Variant) -> dict[str, Any]:

@@ -84,6 +84,18 @@ def test_a_checkpoint_written_twice_counts_once_and_one_that_measured_nothing_is
     np.testing.assert_equal(variant.objects["ball"].lift.middle, [1, 5, 6, math.nan, 7])
 
 
+@pytest.mark.parametrize("tells", [True, False])
+@pytest.mark.parametrize("target", ["greedy", "contrast"])
+def test_a_run_without_any_positive_relevance_is_compared_with_others_and_said_to_be_one(tmp_path, tells, target):
+    write_run(tmp_path / "dead-1", looking([math.nan] * 3, [0, 1, 2]), tells=tells)
+    write_run(tmp_path / "well-1", looking([9.0] * 3, [0, 1, 2]), tells=tells)
+    compared = compare([tmp_path], target=target)
+    dead, well = compared.variants
+    assert well.objects["ball"].lift.middle.tolist() == [9, 9, 9]
+    assert all(np.isnan(one.lift.middle).all() for one in dead.objects.values())
+    assert any("no positive relevance in the maps of some seeds of dead" in note for note in compared.notes)
+
+
 def test_without_a_baseline_there_is_no_onset(tmp_path):
     write_run(
         tmp_path, (report.__class__(**{**vars(report), "untrained": {}}) for report in looking([9.0, 9.0], [0, 1]))

@@ -132,7 +132,7 @@ def _by_step(run: Run, tag: str) -> dict[int, float]:
 
 
 def _is_watched(run: Run) -> bool:
-    return any(tag.startswith("rlwatch/lift/") for tag in run.scalars)
+    return EVERY_CHECKPOINT in run.scalars or any(tag.startswith("rlwatch/lift/") for tag in run.scalars)
 
 
 def _with_trainer(run: Run) -> Run:
