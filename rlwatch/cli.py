@@ -57,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _words(error: Exception) -> str:
     """What an error says; of one of the system its reason and its file, without its number."""
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object!a} must be a name in UTF-8, which TensorBoard's files need: rename it"
     if not (isinstance(error, OSError) and error.strerror):
         return str(error)
     return error.strerror if error.filename is None else f"{os.fsdecode(error.filename)}: {error.strerror}"

@@ -69,6 +69,16 @@ def test_an_error_of_the_system_is_told_in_words_without_its_number(tmp_path, ca
     assert capsys.readouterr().err.startswith("rlwatch: logdir must be a folder that can be written")
 
 
+@pytest.mark.parametrize("command", ["compare", "report"])
+def test_a_name_that_tensorboard_cannot_open_is_told_with_what_to_do(tmp_path, capsys, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"run-\xff")
+    write_run(tmp_path / "run", looking([1.0], [0])).rename(tmp_path / name)
+    assert main([command, name]) == 1
+    told = capsys.readouterr().err
+    assert told == "rlwatch: 'run-\\udcff' must be a name in UTF-8, which TensorBoard's files need: rename it\n"
+
+
 def run(*arguments, shell):
     """The exit status of a command in a shell, and what it says on stderr."""
     program = f"{sys.executable} -m rlwatch {' '.join(map(str, arguments))}"
