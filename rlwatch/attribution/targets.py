@@ -28,7 +28,10 @@ def contrast(q_values: Float[Tensor, "probe action"]) -> Float[Tensor, " probe"]
     """
     actions = q_values.shape[1]
     if actions < 2:  # noqa: PLR2004  (a choice needs two)
-        raise ValueError("contrast compares actions: expected at least 2, got 1: use target='greedy'")
+        raise ValueError(
+            "contrast compares actions: expected at least 2, got 1: use target='greedy', and "
+            "where that one is the value of a state, pass the network that gives a Q-value for each action"
+        )
     best = greedy(q_values)
     return best - (q_values.sum(1) - best) / (actions - 1)
 
