@@ -47,6 +47,14 @@ def test_a_step_is_read_under_its_usual_names_also_as_a_tensor(tmp_path, name, t
     assert placed_files([path])[0].step == 7
 
 
+@pytest.mark.parametrize("told", [7.5, torch.tensor(7.5), np.float32(7.5)])
+def test_a_step_with_a_fraction_is_refused(tmp_path, told):
+    path = tmp_path / "x.pt"
+    torch.save({"model": nature().state_dict(), "step": told}, path)
+    with pytest.raises(ValueError, match="expected as its step a whole number"):
+        load(path)
+
+
 @pytest.mark.parametrize("told", [None, {"seven": 7}, torch.zeros(2)])
 def test_what_is_no_number_is_no_step_and_the_files_name_is_asked(tmp_path, told):
     path = tmp_path / "model_99.pt"

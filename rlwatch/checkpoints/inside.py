@@ -47,11 +47,17 @@ def number(kind: type[Any], name: str, told: Any) -> Any:
     Raises: ValueError when it is no number of this kind.
     """
     try:
-        value = kind(told)
-        return value if kind is float else int(np.array(value, np.int64))
+        return float(told) if kind is float else int(np.array(_whole(told), np.int64))
     except (TypeError, ValueError, OverflowError):
         expected = "a whole number below 2**63" if kind is int else "a number"
         raise ValueError(f"expected as its {name} {expected}, got {told!r:.40}: leave it out of the file") from None
+
+
+def _whole(told: Any) -> int:
+    whole = int(told)
+    if not isinstance(told, str) and whole != told:
+        raise ValueError(f"{told} has a fraction")
+    return whole
 
 
 def _meant(found: Named) -> tuple[str, Mapping[str, Any]]:
