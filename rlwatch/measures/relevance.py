@@ -92,7 +92,10 @@ def target_relevance(
     *,
     resamples: int = 1000,
 ) -> TargetRelevance:
-    """All statistics of one target's relevance but its drift; `some`: the maps of which the concentration is measured.
+    """All statistics of one target's relevance but its drift.
+
+    `found`: the sums over its maps of the whole probe. `some`: those maps of which the concentration is measured, since
+    that takes their pixels in order. `objects`: those that `found` is of. `resamples`: of the episodes, for intervals.
 
     Raises: ValueError when relevance holds NaN or infinity.
     """
