@@ -20,6 +20,7 @@ from rlwatch import Probe, Watch
 from rlwatch.monitor import logbook
 from rlwatch.monitor.clips import ClipMaker
 from rlwatch.monitor.examination import Examination
+from rlwatch.monitor.gathering import Gathering
 from rlwatch.tensorboard.events import EventFile
 from rlwatch.tensorboard.writer import RunWriter
 from tests.fixtures.saved import beginning
@@ -45,7 +46,8 @@ def failing(*_args, **_kwargs):
         (Examination, "untrained_baseline"),
         (Examination, "report"),
         (Examination, "judged"),
-        (Examination, "_measure"),
+        (Gathering, "add"),
+        (Gathering, "measured"),
         (ClipMaker, "draw"),
         (RunWriter, "layout"),
         (RunWriter, "checkpoint"),
