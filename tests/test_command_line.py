@@ -79,6 +79,15 @@ def test_a_name_that_tensorboard_cannot_open_is_told_with_what_to_do(tmp_path, c
     assert told == "rlwatch: 'run-\\udcff' must be a name in UTF-8, which TensorBoard's files need: rename it\n"
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8:strict"])
+def test_a_name_that_cannot_be_printed_is_printed_in_escapes(tmp_path, encoding):
+    path = saved(tmp_path / os.fsdecode(b"x-\xff.pt"), "breakout", 1, actions=4)
+    command = [sys.executable, "-m", "rlwatch", "explain", path, "--method", "epsilon"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": os.pathsep.join(sys.path)}
+    told = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
+    assert b"x-\\udcff.pt, step 1" in told
+
+
 def run(*arguments, shell):
     """The exit status of a command in a shell, and what it says on stderr."""
     program = f"{sys.executable} -m rlwatch {' '.join(map(str, arguments))}"

@@ -25,7 +25,7 @@ def asked(probe):
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 8, 64])
-def test_it_is_that_of_the_whole_probe(probe, batch_size):
+def test_what_batches_leave_is_what_the_whole_probe_would(probe, batch_size):
     network, observations = asked(probe)
     objects, shown = pixels(dict(probe.each_mask())), np.array([0, 3, 17, len(probe) - 1])
     gathered = Gathering(objects, shown)

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from rlwatch import Probe, Watch
-from rlwatch.measures.relevance import beside_objects
+from rlwatch.measures.drift import traced
+from rlwatch.measures.relevance import beside_objects, target_relevance
 from rlwatch.measures.sums import pixels, sums
+from rlwatch.monitor.comparison import Comparison, Look, Maps
 from rlwatch.tensorboard.plugin.still import write_report
 from tests.fixtures.browser import wait
 from tests.fixtures.saved import small_probe
@@ -116,6 +118,17 @@ def test_maps_by_another_method_say_why_and_a_resumed_run_goes_on_from_them(tmp_
     assert "erf" in report.notes[0]
     with pytest.warns(RuntimeWarning, match="erf"):
         Watch(Odd(), probe, logdir=tmp_path, options=options, purge_step=2).close()
+
+
+@pytest.mark.parametrize("strength", [0, 1])
+def test_positive_relevance_in_any_frame_is_enough_for_maps_not_to_be_called_silent(strength):
+    relevance, table = np.zeros((3, 1, 14, 14), np.float32), np.ones((3, 2), np.float32)
+    relevance[2, 0, 4] = strength
+    generator, episodes = np.random.default_rng(0), np.zeros(3, int)
+    measured = target_relevance(sums(relevance, {}), relevance[:1], np.ones(3), {}, episodes, generator)
+    look = Look(table, Maps(table, {}), {"greedy": measured}, {"greedy": traced(relevance)}, "epsilon", {}, {})
+    silent = [note for note in Comparison("breakout", "abc").follow(0, look).notes if "no map of the value" in note]
+    assert len(silent) == (not strength)
 
 
 def test_what_lies_beside_objects_by_hand():

@@ -132,6 +132,12 @@ def test_concentration_runs_from_even_to_one_pixel():
     assert entropy == pytest.approx(0)
 
 
+def test_relevance_too_small_for_a_share_leaves_the_entropy_a_number():
+    picture = np.zeros((1, 1, 2, 2), np.float32)
+    picture[0, 0, 0] = 1e-44, 1e4
+    assert concentration(picture) == pytest.approx((3 / 4, 0))
+
+
 def test_gini_is_the_mean_absolute_difference_over_twice_the_mean():
     picture = np.random.default_rng(0).random((1, 1, 4, 5)).astype(np.float32)
     values = picture.ravel().astype(np.float64)

@@ -192,9 +192,9 @@ def bootstrap_interval(
     names, unit = np.unique(episodes, return_inverse=True)
     if len(names) < 2:  # noqa: PLR2004 - one unit has no spread
         return math.nan, math.nan
-    sums, counts = np.bincount(unit, weights=values), np.bincount(unit)
+    totals, counts = np.bincount(unit, weights=values), np.bincount(unit)
     drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    means = (drawn @ sums) / (drawn @ counts)
+    means = (drawn @ totals) / (drawn @ counts)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -212,8 +212,8 @@ def concentration(relevance: Float[np.ndarray, "frame stack y x"]) -> tuple[floa
 
 
 def _concentration(ordered: Float[np.ndarray, " value"], size: int) -> tuple[float, float]:
-    """Of `size` pixels, all but those of the ordered values being 0."""
-    part = ordered / ordered.sum()
+    """Gini coefficient and normalised entropy of `size` pixels, of which the ordered values are those above 0."""
+    part = np.maximum(ordered / ordered.sum(), np.finfo(ordered.dtype).tiny)  # a share may be too small for a number
     rank = 2 * np.arange(size - len(part), size) + 1 - size
     return float(part @ rank.astype(part.dtype)) / size, -float(part @ np.log(part)) / math.log(size)
 

@@ -71,19 +71,13 @@ def sums(relevance: Float[np.ndarray, "part stack y x"], objects: Mapping[str, P
     at_once = max(1, AT_ONCE // relevance[:1].nbytes) if len(relevance) else 1
     room = np.empty_like(relevance[:at_once])
     for row in range(0, len(relevance), at_once):
-        part = relevance[row : row + at_once]
-        rows, one_sided = slice(row, row + len(part)), room[: len(part)]
-        first, last = begin + row, begin + row + len(part)
-        found.negative[rows] = -np.minimum(part, 0, out=one_sided).sum(axis=(1, 2, 3))
-        np.maximum(part, 0, out=one_sided)
-        found.positive[rows] = one_sided.sum(axis=(2, 3))
-        found.picture[...] += one_sided.sum(axis=(0, 1))
-        for name, where in objects.items():
-            index = where.index[ends[name][first] : ends[name][last]] - first * part[0].size
-            on, against = _per_frame(part.reshape(-1)[index], where.area[first:last])
-            found.on[name][rows], found.against[name][rows] = on, against
-            one_sided.reshape(-1)[index] = 0
-        found.beside[...] += one_sided.sum(axis=(0, 1))
+        part, first = relevance[row : row + at_once], begin + row
+        last, before = first + len(part), first * part[0].size
+        here = {
+            name: Pixels(where.index[ends[name][first] : ends[name][last]] - before, where.area[first:last])
+            for name, where in objects.items()
+        }
+        _add(found, slice(row, row + len(part)), part, here, room[: len(part)])
     return found
 
 
@@ -98,6 +92,25 @@ def joined(parts: Sequence[Sums]) -> Sums:
         on={name: np.concatenate([part.on[name] for part in parts]) for name in first.on},
         against={name: np.concatenate([part.against[name] for part in parts]) for name in first.against},
     )
+
+
+def _add(
+    found: Sums,
+    rows: slice,
+    part: Float[np.ndarray, "frame stack y x"],
+    objects: Mapping[str, Pixels],
+    one_sided: Float[np.ndarray, "frame stack y x"],
+) -> None:
+    """Put the sums of some frames where they belong; `one_sided`: memory for one sign of the maps."""
+    found.negative[rows] = -np.minimum(part, 0, out=one_sided).sum(axis=(1, 2, 3))
+    np.maximum(part, 0, out=one_sided)
+    found.positive[rows] = one_sided.sum(axis=(2, 3))
+    found.picture[...] += one_sided.sum(axis=(0, 1))
+    for name, where in objects.items():
+        on, against = _per_frame(part.reshape(-1)[where.index], where.area)
+        found.on[name][rows], found.against[name][rows] = on, against
+        one_sided.reshape(-1)[where.index] = 0
+    found.beside[...] += one_sided.sum(axis=(0, 1))
 
 
 def _per_frame(

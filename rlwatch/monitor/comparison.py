@@ -140,7 +140,7 @@ def _notes(look: Look, *, much: float = 1 / 3) -> Iterator[str]:
         yield look.fallback
     for target, measured in look.targets.items():
         told = RESTS.get(target, target)
-        if math.isnan(measured.gini):
+        if math.isnan(measured.unnamed):
             yield SILENT.get(target, f"the maps of {target} hold no positive relevance")
         elif measured.spot.share > much:
             yield (

@@ -51,7 +51,7 @@ class Examination:
     `observe` turns the probe's uint8 frames (probe, stack, y, x) into what the network takes; left out, it is found by
     trial, and so are size and number of the stacked pictures. `twins`: how many freshly drawn networks make up the
     untrained baseline. `dilation`: by how many pixels of the agent's picture an object's mask is widened. `seed`: of
-    the freshly drawn networks, the intervals and the checks.
+    the freshly drawn networks, the intervals and the checks. `shown`: the frames of the probe whose maps pictures show.
 
     Raises: ValueError when network and probe do not fit, with what was expected and got.
     """
