@@ -85,7 +85,7 @@ def test_a_name_that_cannot_be_printed_is_printed_in_escapes(tmp_path, encoding)
     command = [sys.executable, "-m", "rlwatch", "explain", path, "--method", "epsilon"]
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": os.pathsep.join(sys.path)}
     told = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
-    assert b"x-\\udcff.pt, step 1" in told
+    assert b"x-\\udcff.pt" in told
 
 
 def run(*arguments, shell):
