@@ -121,7 +121,7 @@ def explain_targets(
         method does not know. NotImplementedError: the network holds an operation for which LRP knows no rule.
     """
     scores = _scores(targets)
-    asked = request(network, observations, method, batch_size, low, high, options)
+    asked = request(network, observations, method, batch_size=batch_size, low=low, high=high, **options)
     columns: Answer = []
     for start in range(0, len(asked.observed), batch_size):
         asked, found = _answer(asked, fallback, start, batch_size, scores)
@@ -143,8 +143,8 @@ def explain_batches(
 
     Raises: as `explain_targets` does.
     """
-    scores, bounds = _scores(targets), (settings.pop("low", None), settings.pop("high", None))
-    asked = request(network, observations, method, batch_size, *bounds, settings)
+    scores = _scores(targets)
+    asked = request(network, observations, method, batch_size=batch_size, **settings)
     for start in range(0, len(asked.observed), batch_size):
         asked, found = _answer(asked, fallback, start, batch_size, scores)
         yield _explanations(asked, scores, found)
@@ -167,9 +167,8 @@ def explain_actions(
 
     Raises: as `explain_targets` does.
     """
-    bounds = settings.pop("low", None), settings.pop("high", None)
     check_whole("maps", maps)
-    asked = request(network, observations, method, settings.pop("batch_size", 64), *bounds, settings)
+    asked = request(network, observations, method, **settings)
     start, size = 0, max(1, maps // MANY)
     while start < len(asked.observed):
         asked, (q_values, relevance) = _answer(asked, fallback, start, size, None)

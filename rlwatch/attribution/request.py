@@ -81,10 +81,11 @@ def request(
     network: Network,
     observations: Observations,
     method: Method,
-    batch_size: int,
-    low: Bound,
-    high: Bound,
-    options: dict[str, Any],
+    *,
+    batch_size: int = 64,
+    low: Bound = None,
+    high: Bound = None,
+    **options: Any,
 ) -> Request:
     """The request, checked as far as it can be before the network runs.
 
