@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from rlwatch import Probe
+from rlwatch import Probe, outputs
 from rlwatch.atari.console import short_name
 from rlwatch.report import NOTHING_FOUND
 from rlwatch.tensorboard.writer import RunWriter
@@ -28,13 +28,17 @@ def option(default: Any, meaning: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": meaning})
 
 
+def spelt(name: str) -> str:
+    """A config's field as it is spelt on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
 def add_options(parser: argparse.ArgumentParser, config: type[Any]) -> None:
     """Give the parser an option per field of the config; an option that is not given leaves no trace."""
     for each in dataclasses.fields(config):
         stated = each.default in (0, "") or "default:" in each.metadata["help"]
         text = each.metadata["help"].replace("%", "%%") + ("" if stated else f" (default: {each.default})")
-        name = "--" + each.name.replace("_", "-")
-        parser.add_argument(name, type=type(each.default), default=argparse.SUPPRESS, metavar="", help=text)
+        parser.add_argument(spelt(each.name), type=type(each.default), default=argparse.SUPPRESS, metavar="", help=text)
 
 
 def write_whole(path: Path, content: dict[str, Any]) -> None:
@@ -44,14 +48,7 @@ def write_whole(path: Path, content: dict[str, Any]) -> None:
     """
     packed = io.BytesIO()
     torch.save(content, packed)
-    partial = path.with_suffix(".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(packed.getbuffer())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    outputs.put(path, packed.getbuffer())
 
 
 class Run:
@@ -131,8 +128,8 @@ def changed(config: ConfigType, changes: dict[str, Any], changeable: tuple[str, 
     for name, value in changes.items():
         given, kept = short_name(value) if name == "game" else value, getattr(config, name)
         if name not in changeable and given != kept:
-            option = f"--{name.replace('_', '-')}"
-            raise ValueError(f"the run was trained with {option} {kept}, got {given}: leave it out or start a new run")
+            told = f"the run was trained with {spelt(name)} {kept}, got {given}"
+            raise ValueError(f"{told}: leave it out or start a new run")
     return dataclasses.replace(config, **{name: changes[name] for name in changeable if name in changes})  # type: ignore[type-var]
 
 
@@ -181,11 +178,11 @@ def check_ranges(config: Any, *, at_least_one: Sequence[str], parts: Sequence[st
     for name, value in dataclasses.asdict(config).items():
         if isinstance(value, str):
             continue
-        option, least = f"--{name.replace('_', '-')}", int(name in at_least_one)
+        least = int(name in at_least_one)
         if name in parts and not 0 <= value <= 1:
-            raise ValueError(f"{option} must lie between 0 and 1, got {value}")
+            raise ValueError(f"{spelt(name)} must lie between 0 and 1, got {value}")
         if not value >= least:
-            raise ValueError(f"{option} must be at least {least}, got {value}")
+            raise ValueError(f"{spelt(name)} must be at least {least}, got {value}")
 
 
 def probe_of(told: str, game: str) -> Probe | None:

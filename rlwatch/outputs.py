@@ -1,4 +1,4 @@
-"""Files that a command writes: seen to be writable before the work, and replaced only once they are whole."""
+"""Files that a program writes: seen to be writable before the work, and replaced only once they are whole."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ def check(path: Path, option: str, *, suffix: str = "") -> None:
         raise ValueError(f"{option} must end in {suffix}, got {path}: name it {path.with_suffix(suffix)}")
 
 
-def put(path: Path, data: bytes) -> None:
+def put(path: Path, data: bytes | memoryview) -> None:
     """Write a file, and the folders above it where they are missing.
 
     Raises: OSError when it cannot be written; what was there before stays then.
@@ -45,7 +45,10 @@ def part_of(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def telling_of(path: Path, option: str) -> Iterator[None]:
-    """Says of an OSError which option it concerns, and what to do."""
+    """Says of an OSError which option it concerns, and what to do.
+
+    Raises: OSError in these words.
+    """
     try:
         yield
     except OSError as error:
