@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from types import MethodType
 from typing import Any, ParamSpec, TypeVar
@@ -65,6 +65,11 @@ def unwrapped(network: Network) -> Network:
     return _eager(network) if isinstance(network, nn.Module) else network
 
 
+def parameters_of(network: object) -> Iterable[nn.Parameter]:
+    """The network's parameters, where these are known; none of a plain function."""
+    return network.parameters() if isinstance(network, nn.Module) else ()
+
+
 def uncompiled(function: Callable[Given, Result]) -> Callable[Given, Result]:
     """The function, which runs as it stands where `torch.compile` was given what calls it."""
 
@@ -125,7 +130,7 @@ def check_updates(optimizer: Optimizer, network: Network) -> None:
             f"expected an optimiser that has called torch's __init__, got a {type(optimizer).__name__} that has not: "
             "attach the one that it passes its steps on to"
         )
-    own = set(network.parameters()) if isinstance(network, nn.Module) else set()
+    own = set(parameters_of(network))
     updated = {parameter for group in optimizer.param_groups for parameter in group["params"]}
     if own and own.isdisjoint(updated):
         raise ValueError(

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rlwatch.unwrap import parameters_of
+
 FROM_ZERO = {
     ("lime", "ridge"),
     ("meaningful_perturbation", "area"),
@@ -33,8 +35,7 @@ def check_network(network: object) -> None:
         if any(isinstance(one, nn.Module) for one in held):
             got = f"a {type(network).__name__} of {len(network)}"
             raise TypeError(f"expected the network that the training calls, got {got}: pass one of them")
-    weights = network.parameters() if isinstance(network, nn.Module) else iter(())
-    if any(weight.is_meta for weight in weights):
+    if any(weight.is_meta for weight in parameters_of(network)):
         raise TypeError("expected a network that holds numbers, got one on the device 'meta': load its weights first")
     if callable(network):
         return

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from jaxtyping import UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlwatch.attribution.lrp.interception import Interception
 from rlwatch.attribution.lrp.pixels import PixelsReached
 from rlwatch.attribution.passes import pictures
+from rlwatch.unwrap import parameters_of
 
 log = logging.getLogger("rlwatch")
 
@@ -91,8 +92,8 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
 
 def _type_of(network: object) -> torch.dtype:
     """The type of the network's first weights that are no whole numbers."""
-    weights = network.parameters() if isinstance(network, nn.Module) else iter(())
-    return next((weight.dtype for weight in weights if weight.is_floating_point()), torch.float32)
+    types = (weight.dtype for weight in parameters_of(network) if weight.is_floating_point())
+    return next(types, torch.float32)
 
 
 def first_input(network: Callable[[Tensor], Any], observations: Tensor, *, stop: bool = False) -> Tensor | None:

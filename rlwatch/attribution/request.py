@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlwatch.attribution.box import Bound, box_of
 from rlwatch.attribution.checks import check_bounds, check_dense, check_network, check_numbers, check_whole
@@ -23,7 +23,7 @@ from rlwatch.attribution.lrp.signals import BoxOf
 from rlwatch.attribution.methods import METHODS, QUERYING, check_options, generator_state, of_part, queried, rewind
 from rlwatch.attribution.passes import Network, run
 from rlwatch.attribution.targets import Targets, each_of, streams_in, unknown
-from rlwatch.unwrap import unwrapped
+from rlwatch.unwrap import parameters_of, unwrapped
 
 Observations = Tensor | npt.NDArray[np.generic]
 Method = str | RuleOf
@@ -131,8 +131,7 @@ def _checked(network: Network, observations: Observations, batch_size: int) -> T
     if not isinstance(observations, Tensor):
         array = np.ascontiguousarray(observations)
         check_numbers(observations, array.dtype)
-        weights = network.parameters() if isinstance(network, nn.Module) else iter(())
-        device = next((weight.device for weight in weights), None)
+        device = next((weight.device for weight in parameters_of(network)), None)
         observations = torch.tensor(array, device=device)
     check_dense(observations)
     if not observations.numel():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlwatch.attribution.explain import explain_targets
 from rlwatch.attribution.inputs import Observe
@@ -17,6 +17,7 @@ from rlwatch.attribution.lrp.interception import Interception
 from rlwatch.attribution.q_values import q_values_of
 from rlwatch.measures.flipping import Ask
 from rlwatch.measures.ranks import ranks
+from rlwatch.unwrap import parameters_of
 
 Network = Callable[[Tensor], Any]
 TARGETS = ("greedy", "contrast")
@@ -118,8 +119,7 @@ def weights(best: Int[np.ndarray, " probe"], actions: int) -> dict[str, Float[np
 
 def device_of(network: Network) -> torch.device:
     """Where the network's weights are; a plain function's are taken to be on the processor."""
-    weights = network.parameters() if isinstance(network, nn.Module) else iter(())
-    return next((weight.device for weight in weights), torch.device("cpu"))
+    return next((weight.device for weight in parameters_of(network)), torch.device("cpu"))
 
 
 def numbers(values: Tensor) -> Float[np.ndarray, "..."]:
