@@ -7,7 +7,7 @@ from rlwatch.attribution.explain import explain
 from rlwatch.attribution.randomise import untrained
 from rlwatch.measures.relevance import object_relevance
 from rlwatch.measures.sums import pixels
-from rlwatch.monitor.baseline import asked
+from rlwatch.monitor.baseline import part_of_probe
 from rlwatch.monitor.examination import Examination
 from tests.fixtures.watched import Nature
 
@@ -23,7 +23,7 @@ def masks(seen, frames=80, generator=None):
 
 def test_the_baseline_is_of_every_fourth_frame_and_of_all_with_an_object_that_few_of_these_show():
     often, rare = masks(range(80)), masks([1, 2, 8])
-    frames, objects = asked(pixels({"often": often, "rare": rare}), often.shape)
+    frames, objects = part_of_probe(pixels({"often": often, "rare": rare}), often.shape)
     assert frames.tolist() == sorted({*range(0, 80, 4), 1, 2, 8})
     for name, mask in {"often": often, "rare": rare}.items():
         assert np.array_equal(objects[name].index, np.flatnonzero(mask[frames]))
@@ -31,12 +31,12 @@ def test_the_baseline_is_of_every_fourth_frame_and_of_all_with_an_object_that_fe
 
 
 def test_of_a_short_probe_it_is_of_all_frames():
-    frames, _ = asked(pixels({"often": masks(range(40), frames=40)}), (40, 2, 3, 4))
+    frames, _ = part_of_probe(pixels({"often": masks(range(40), frames=40)}), (40, 2, 3, 4))
     assert frames.tolist() == list(range(40))
 
 
 def test_without_objects_it_is_of_every_fourth_frame():
-    assert asked({}, (8, 2, 3, 4))[0].tolist() == [0, 4]
+    assert part_of_probe({}, (8, 2, 3, 4))[0].tolist() == [0, 4]
 
 
 @pytest.mark.parametrize("game", ["breakout", "pong"])
@@ -45,7 +45,7 @@ def test_what_a_twin_says_is_what_explain_says_of_these_frames_of_it(game):
     network = Nature(actions=len(probe.actions))
     found = Examination(network, probe, method="epsilon").twin(1)["greedy"]
     shown = dict(probe.each_mask(dilation=1))
-    frames, _ = asked(pixels(shown), (*probe.stack.shape, *probe.size))
+    frames, _ = part_of_probe(pixels(shown), (*probe.stack.shape, *probe.size))
     observations = torch.from_numpy(probe.observations()[frames])
     relevance = explain(untrained(network, 1), observations, method="epsilon").relevance
     objects = pixels({name: mask[frames] for name, mask in shown.items()})
@@ -61,7 +61,7 @@ def test_a_setting_that_is_given_per_frame_is_cut_to_these_frames():
     start = torch.from_numpy(probe.observations()).float() / 510
     settings = {"method": "integrated_gradients", "twins": 1}
     each = Examination(Nature(), probe, options={"steps": 2, "baseline": start}, **settings)
-    frames, _ = asked(each.objects, (*probe.stack.shape, *probe.size))
+    frames, _ = part_of_probe(each.objects, (*probe.stack.shape, *probe.size))
     moved = start.clone()
     moved[np.setdiff1d(np.arange(len(probe)), frames)] = 0
     other = Examination(each.network, probe, options={"steps": 2, "baseline": moved}, **settings)

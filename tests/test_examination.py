@@ -25,7 +25,13 @@ def learning(probe):
     examination = Examination(Nature(), probe, method="epsilon")
     examination.comparison.baseline = examination.untrained_baseline()
     blind, seeing = Nature(), SeesOnePixel()
-    return [examination.report(step, network=network) for step, network in ((0, blind), (10, seeing), (20, seeing))]
+    return [report_of(examination, network, step) for step, network in ((0, blind), (10, seeing), (20, seeing))]
+
+
+def report_of(examination, network, step):
+    """The report of a network that has taken the place of the one before, as one that trains does."""
+    examination.network = network
+    return examination.report(step)
 
 
 def test_what_an_agent_comes_to_look_at_is_found_and_dated_to_its_first_checkpoint(learning):
@@ -87,12 +93,12 @@ def test_the_full_action_set_is_taken_and_any_other_count_refused(probe):
 def test_a_network_that_turns_into_another_shape_is_refused_with_what_was_expected(probe):
     examination = Examination(Nature(), probe)
     with pytest.raises(ValueError, match="the network has 6"):
-        examination.report(1, network=Nature(actions=6))
+        report_of(examination, Nature(actions=6), 1)
 
 
 def test_greedy_actions_of_another_action_set_are_not_compared(probe):
     examination = Examination(Nature(), probe)
-    first, other, again = (examination.report(step, network=Nature(actions=n)) for step, n in enumerate((4, 18, 18)))
+    first, other, again = (report_of(examination, Nature(actions=n), step) for step, n in enumerate((4, 18, 18)))
     assert math.isnan(other.q.churn)
     assert other.notes[0] == "the network has 18 actions, 4 at the checkpoint before: their churn is not known"
     assert not math.isnan(again.q.churn)

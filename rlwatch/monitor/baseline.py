@@ -14,7 +14,7 @@ Baseline = Mapping[str, Mapping[str, ObjectRelevance]]
 """The objects' statistics with random weights, per target and object: of one drawing, or merged over several."""
 
 
-def asked(
+def part_of_probe(
     objects: Mapping[str, Pixels], shape: tuple[int, ...], *, every: int = 4, few: int = 16
 ) -> tuple[Int[np.ndarray, " part"], dict[str, Pixels]]:
     """The frames of a probe (probe, stack, y, x) that the baseline is of, and where the objects are on these.

@@ -75,7 +75,7 @@ class Comparison:
     _history: dict[tuple[str, str], list[ObjectRelevance]] = field(default_factory=lambda: defaultdict(list))
     _steps: list[int] = field(default_factory=list)
 
-    def follow(self, step: int, look: Look, *, checkpoint: str = "", returns: float = np.nan) -> Report:
+    def follow(self, step: int, look: Look, *, checkpoint: str = "", returns: float = math.nan) -> Report:
         """The report of a look, compared with the one before; it stands in `last` until the next one."""
         cost, before = dict(look.cost), self.last
         changed = list(_other_actions(look, before))

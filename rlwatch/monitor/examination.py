@@ -1,6 +1,7 @@
 """The examination of one checkpoint after the other: explain and measure."""
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -20,7 +21,7 @@ from rlwatch.attribution.randomise import untrained
 from rlwatch.measures.relevance import object_relevance
 from rlwatch.measures.sums import Pixels, pixels
 from rlwatch.monitor.asking import TARGETS, Network, device_of, numbers
-from rlwatch.monitor.baseline import Baseline, asked, merged
+from rlwatch.monitor.baseline import Baseline, merged, part_of_probe
 from rlwatch.monitor.comparison import Comparison, Look, Maps, timed
 from rlwatch.monitor.gathering import Gathering, above_rounding, shown_frames
 from rlwatch.monitor.matching import check_places, matched
@@ -98,7 +99,7 @@ class Examination:
     def twin(self, number: int) -> Baseline:
         """What the objects get, per target, of one freshly drawn copy of the network, which must be a module."""
         assert isinstance(self.network, nn.Module)  # noqa: S101 - nothing else is drawn anew
-        frames, objects = self._asked
+        frames, objects = self._part_of_baseline
         chosen = torch.from_numpy(frames)
         drawn = untrained(self.network, self.seed + number)
         explained = self._explain(drawn, self._observations[chosen], self._options_of(chosen))
@@ -106,14 +107,12 @@ class Examination:
         relevance = {target: above_rounding(one) for target, one in explained.items()}
         return {target: object_relevance(one, objects, episode, generator()) for target, one in relevance.items()}
 
-    def report(
-        self, step: int, *, network: Network | None = None, checkpoint: str = "", returns: float = np.nan
-    ) -> Report:
+    def report(self, step: int, *, returns: float = math.nan) -> Report:
         """Everything that this checkpoint yields; its look stands in `comparison.last` until the next one.
 
         Raises: ValueError when the network's output holds NaN or infinity.
         """
-        return self.comparison.follow(step, self.look(network), checkpoint=checkpoint, returns=returns)
+        return self.comparison.follow(step, self.look(), returns=returns)
 
     def look(
         self,
@@ -190,12 +189,12 @@ class Examination:
                 relevance[name][begin : begin + len(found)] = found[:, action]
         return Maps(np.concatenate(q_values), relevance)
 
-    def judged(self, report: Report, *, network: Network | None = None) -> Report:
+    def judged(self, report: Report) -> Report:
         """The report with the checks on its maps, which cost several times as much as all the rest.
 
         Raises: as `report` does; TypeError when the network cannot be copied.
         """
-        figures, seconds = self.figures(network)
+        figures, seconds = self.figures()
         return replace(report, validity=figures, trust=trust(figures), cost={**report.cost, "validity": seconds})
 
     def _gathered(self, network: Network, parts: Sequence[Mapping[str, Explanation]], cost: dict[str, float]) -> Look:
@@ -218,10 +217,11 @@ class Examination:
             measured = {name: one.measured(episode, np.random.default_rng(self.seed)) for name, one in gathered.items()}
             traces = {name: one.trace for name, one in gathered.items()}
         maps = Maps(table[self.shown], {name: one.relevance for name, one in gathered.items()})
-        return Look(table, maps, measured, traces, greedy.method, {}, cost, None, greedy.fallback)
+        return Look(table, maps, measured, traces, greedy.method, validity={}, cost=cost, fallback=greedy.fallback)
 
     def _batch_by_batch(self, network: Network, cost: dict[str, float]) -> Iterator[Mapping[str, Explanation]]:
-        batches = explain_batches(network, self._observations, self.targets, self.method, **self._settings())
+        settings = {"batch_size": BATCH, **self.options}
+        batches = explain_batches(network, self._observations, self.targets, self.method, **settings)
         while True:
             with timed(cost, "explain"):
                 explained = next(batches, None)
@@ -230,8 +230,8 @@ class Examination:
             yield explained
 
     @cached_property
-    def _asked(self) -> tuple[Int[np.ndarray, " part"], Mapping[str, Pixels]]:
-        return asked(self.objects, (*self.probe.stack.shape, *self.probe.size))
+    def _part_of_baseline(self) -> tuple[Int[np.ndarray, " part"], Mapping[str, Pixels]]:
+        return part_of_probe(self.objects, (*self.probe.stack.shape, *self.probe.size))
 
     @cached_property
     def _sample(self) -> Sample:
@@ -245,13 +245,9 @@ class Examination:
         """The method's keywords for some of the observations."""
         return of_part(self.options, part, len(self._observations))
 
-    def _explain(
-        self, network: Network, observations: Tensor, options: Mapping[str, Any] | None = None
-    ) -> dict[str, Explanation]:
-        return explain_targets(network, observations, self.targets, self.method, **self._settings(options))
-
-    def _settings(self, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        return {"batch_size": BATCH, **(self.options if options is None else options)}
+    def _explain(self, network: Network, observations: Tensor, options: Mapping[str, Any]) -> dict[str, Explanation]:
+        settings = {"batch_size": BATCH, **options}
+        return explain_targets(network, observations, self.targets, self.method, **settings)
 
     def _first_explained(self) -> dict[str, Explanation]:
         """Raises: TypeError, ValueError when the network, or the method's keywords, do not fit."""
