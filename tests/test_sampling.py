@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from rlwatch.attribution.families.sampling import _paired_combinations, lime, shap
-from rlwatch.attribution.families.superpixels import collected, grid, objects, spread
+from rlwatch.attribution.families.superpixels import grid, objects, spread
 from tests.fixtures import captum_maps
 
 NETWORK, SEEN, BEHIND = captum_maps.network(), captum_maps.observations(), captum_maps.background()
@@ -20,6 +20,12 @@ WEIGHTS = torch.from_numpy(np.random.default_rng(4).normal(size=(1, 4, 14, 13)))
 
 def ask(observations):
     return NETWORK(observations).detach()
+
+
+def collected(relevance, features):
+    """The sum of a map over each feature; 0 for one without pixels."""
+    labels = features.flatten(1)
+    return relevance.new_zeros(len(labels), int(labels.max()) + 1).scatter_add_(1, labels, relevance.flatten(1))
 
 
 def linear(observations):

@@ -1,7 +1,7 @@
 """Methods that hide features in many combinations and share the score out among them.
 
 They share the signature of `perturbation`, with `features` from `superpixels`: `grid` (by default) or `objects`. A
-hidden feature shows the `baseline`. A feature's value lies in equal parts on its pixels; `collected` finds it again.
+hidden feature shows the `baseline`. A feature's value lies in equal parts on its pixels: it is their sum.
 """
 
 from __future__ import annotations

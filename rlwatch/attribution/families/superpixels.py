@@ -57,7 +57,7 @@ def checked(features: Any, observations: Shaped[Tensor, "probe stack y x"]) -> I
     if not whole or features.shape != observations.shape or features.amin() < 0:
         raise ValueError(
             f"expected as features a whole number from 0 on for each pixel, of shape {tuple(observations.shape)}, got "
-            f"{got}: use grid(observations), or objects(masks)"
+            f"{got}: use grid(observations), or objects(masks), of rlwatch.attribution.families.superpixels"
         )
     index: Tensor = features.long()
     return index
@@ -70,11 +70,3 @@ def spread(
     labels = features.flatten(1)
     sizes = torch.zeros_like(values).scatter_add_(1, labels, torch.ones_like(labels, dtype=values.dtype))
     return (values / sizes).gather(1, labels).view_as(features)
-
-
-def collected(
-    relevance: Float[Tensor, "probe stack y x"], features: Int[Tensor, "probe stack y x"]
-) -> Float[Tensor, "probe feature"]:
-    """The sum of a map over each feature; 0 for one without pixels."""
-    labels = features.flatten(1)
-    return relevance.new_zeros(len(labels), int(labels.max()) + 1).scatter_add_(1, labels, relevance.flatten(1))
