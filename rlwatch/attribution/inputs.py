@@ -79,8 +79,13 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
                     "(of a saved network --divisor 255)"
                 )
             return view
+    raise ValueError(_none_fits(observations, refusals))
+
+
+def _none_fits(observations: Tensor, refusals: list[str]) -> str:
+    """What is said where a network takes none of the views, which have been refused so."""
     expected = " × ".join(str(size) for size in observations.shape[1:])
-    raise ValueError(
+    return (
         f"the network must take the probe's stacks of {expected} (stack, y, x); it took none of its views:\n  "
         + "\n  ".join(refusals)
         + "\nGive observe=, a function from the probe's uint8 frames to what the network takes; of a network that cuts "

@@ -104,13 +104,11 @@ class _Parts:
 
     @classmethod
     def of(cls, weights: Weights) -> "_Parts":
-        names = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
-        rest = weights.keys() - {f"{name}.{part}" for name in names for part in ("weight", "bias")}
-        if rest:
-            raise ValueError(f"it holds {min(rest)!r}, expected only layers, those of a Nature DQN: {REMEDY}")
-        scales = [name for name in names if weights[f"{name}.weight"].ndim in NORMS and f"{name}.bias" not in weights]
-        if scales:
-            raise ValueError(f"it holds {scales[0]!r}, which may be an RMSNorm or a PReLU for want of a bias: {REMEDY}")
+        """The parts of a network, told by the names of its layers.
+
+        Raises: ValueError when they are no Nature DQN's.
+        """
+        names = _layers(weights)
         levels = takewhile(lambda parts: len(set(parts)) == 1, zip(*(name.split(".") for name in names), strict=False))
         shared = ".".join(parts[0] for parts in levels)  # a network may be called value_net as a whole
         advantage = [name for name in names if ADVANTAGE.search(name.removeprefix(shared))]
@@ -123,18 +121,24 @@ class _Parts:
                 f"it holds a stream of the value, {value[0]!r}, and none that is called advantage: an actor and a "
                 f"critic give no Q-values; {REMEDY}"
             )
-        kernels = [parts.shape(name)[2:] for name in parts.of_axes(4)]
-        known = any(kernels == [(size, size) for size in sizes] for sizes in STRIDES)
-        if not known or any(len(parts.shape(name)) != 2 for name in head + value):  # noqa: PLR2004 - out, in
-            raise ValueError(
-                f"it holds convolutions with kernels {tuple(kernel[0] for kernel in kernels)} and "
-                f"{len(names) - len(kernels)} other layers, expected those of a Nature DQN (8, 4, 3): {REMEDY}"
-            )
-        if max(value.numel() and len(value) for value in weights.values()) > WIDEST:
-            raise ValueError(f"it holds a layer of more than {WIDEST:,} outputs: {REMEDY}")
+        parts.check()
         return parts
 
+    def check(self) -> None:
+        """Raises: ValueError when the layers are of other shapes than a Nature DQN's."""
+        kernels = [self.shape(name)[2:] for name in self.of_axes(4)]
+        known = any(kernels == [(size, size) for size in sizes] for sizes in STRIDES)
+        if not known or any(len(self.shape(name)) != 2 for name in self.head + self.value):  # noqa: PLR2004 - out, in
+            others = len(self.trunk + self.head + self.value) - len(kernels)
+            raise ValueError(
+                f"it holds convolutions with kernels {tuple(kernel[0] for kernel in kernels)} and {others} other "
+                f"layers, expected those of a Nature DQN (8, 4, 3): {REMEDY}"
+            )
+        if max(one.numel() and len(one) for one in self.weights.values()) > WIDEST:
+            raise ValueError(f"it holds a layer of more than {WIDEST:,} outputs: {REMEDY}")
+
     def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a layer's weights."""
         return tuple(self.weights[f"{name}.weight"].shape)
 
     def of_axes(self, count: int) -> list[str]:
@@ -145,6 +149,21 @@ class _Parts:
     def behind_convolutions(self) -> list[str]:
         """The linear layers that read the last convolution's outputs."""
         return self.of_axes(2)[:1] or [names[0] for names in (self.head, self.value) if names]
+
+
+def _layers(weights: Weights) -> list[str]:
+    """The names of the layers, in their order.
+
+    Raises: ValueError when there is something else, or a layer of which nobody knows what it does.
+    """
+    names = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
+    rest = weights.keys() - {f"{name}.{part}" for name in names for part in ("weight", "bias")}
+    if rest:
+        raise ValueError(f"it holds {min(rest)!r}, expected only layers, those of a Nature DQN: {REMEDY}")
+    scales = [name for name in names if weights[f"{name}.weight"].ndim in NORMS and f"{name}.bias" not in weights]
+    if scales:
+        raise ValueError(f"it holds {scales[0]!r}, which may be an RMSNorm or a PReLU for want of a bias: {REMEDY}")
+    return names
 
 
 def _checked(saved: Saved, parts: _Parts) -> nn.Module:
