@@ -14,6 +14,9 @@ from rlwatch.watch import Watch
 IMAGE = 3
 """Axes of stacked frames."""
 
+OTHERS = "hand its Q-values to rlwatch.Watch as a function of the observations"
+"""What to do about an agent that an adapter does not know."""
+
 RAW = View("float in [0, 255]", 1.0, False)
 """What a framework makes of bytes where nothing scales them."""
 

@@ -8,7 +8,7 @@ import torch
 from d3rlpy.algos.qlearning.torch.dqn_impl import DQNImpl
 from torch import Tensor, nn
 
-from rlwatch.adapters.common import RAW, finishing, game_of, probe_of, tell_return
+from rlwatch.adapters.common import OTHERS, RAW, finishing, game_of, probe_of, tell_return
 from rlwatch.attribution.inputs import Observe
 from rlwatch.unwrap import Read
 from rlwatch.watch import Watch
@@ -47,7 +47,7 @@ def q_network(algorithm: Any) -> nn.Module:
     Raises: TypeError when it has none for discrete actions.
     """
     if not isinstance(algorithm.impl, DQNImpl):
-        raise TypeError(f"expected d3rlpy's DQN or one of its kind, got {type(algorithm).__name__}")
+        raise TypeError(f"expected d3rlpy's DQN or one of its kind, got {type(algorithm).__name__}: {OTHERS}")
     return Read(algorithm.impl.q_function, _q_values)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pfrl.agents import DQN
 from torch import Tensor, nn
 
-from rlwatch.adapters.common import finishing, game_of, probe_of, tell_return
+from rlwatch.adapters.common import OTHERS, finishing, game_of, probe_of, tell_return
 from rlwatch.attribution.inputs import Observe
 from rlwatch.unwrap import Read
 from rlwatch.watch import Watch
@@ -45,7 +45,7 @@ def q_network(agent: Any) -> nn.Module:
     Raises: TypeError when it has none.
     """
     if not isinstance(agent, DQN):
-        raise TypeError(f"expected pfrl's DQN or one of its kind, got {type(agent).__name__}")
+        raise TypeError(f"expected pfrl's DQN or one of its kind, got {type(agent).__name__}: {OTHERS}")
     return Read(agent.model, _q_values)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from torch import Tensor, nn
 
-from rlwatch.adapters.common import IMAGE, game_of, observe_of, probe_of, seen_in
+from rlwatch.adapters.common import IMAGE, OTHERS, game_of, observe_of, probe_of, seen_in
 from rlwatch.unwrap import Read
 from rlwatch.watch import Watch
 
@@ -46,7 +46,7 @@ def q_network(module: Any) -> nn.Module:
     Raises: TypeError when it has none; ValueError when it takes no grey frames.
     """
     if not isinstance(module, nn.Module) or not hasattr(module, "compute_q_values"):
-        raise TypeError(f"expected the module of a DQN in torch, got {type(module).__name__}")
+        raise TypeError(f"expected the module of a DQN in torch, got {type(module).__name__}: {OTHERS}")
     space: Any = module.observation_space
     if len(space.shape) != IMAGE:
         raise ValueError(f"expected frames (y, x, stack), got {space.shape}: make the environment with {ATARI}")

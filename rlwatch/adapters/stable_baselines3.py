@@ -9,7 +9,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import TensorBoardOutputFormat
 from torch import Tensor, nn
 
-from rlwatch.adapters.common import observe_of, probe_of, seen_in
+from rlwatch.adapters.common import OTHERS, observe_of, probe_of, seen_in
 from rlwatch.unwrap import Read
 from rlwatch.watch import Watch
 
@@ -80,7 +80,8 @@ def q_network(model: BaseAlgorithm) -> nn.Module:
     if isinstance(getattr(model, "q_net", None), nn.Module):
         network: nn.Module = model.q_net
         return network
-    raise TypeError(f"WatchCallback explains Q-networks: expected a DQN or a QR-DQN, got {type(model).__name__}")
+    got = type(model).__name__
+    raise TypeError(f"WatchCallback explains Q-networks: expected a DQN or a QR-DQN, got {got}: {OTHERS}")
 
 
 def game_of(model: BaseAlgorithm) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 from tianshou.algorithm.modelfree.dqn import DiscreteQLearningPolicy
 from torch import Tensor, nn
 
-from rlwatch.adapters.common import RAW, finishing, game_of, observe_of, probe_of, seen_in, tell_return
+from rlwatch.adapters.common import OTHERS, RAW, finishing, game_of, observe_of, probe_of, seen_in, tell_return
 from rlwatch.unwrap import Read
 from rlwatch.watch import Watch
 
@@ -56,10 +56,7 @@ def q_network(policy: Any) -> nn.Module:
     Raises: TypeError when it has none.
     """
     if not isinstance(policy, DiscreteQLearningPolicy):
-        raise TypeError(
-            f"expected the policy of a DQN, C51, Rainbow or QR-DQN, got {type(policy).__name__}: hand its Q-values to "
-            "rlwatch.Watch as a function of the observations"
-        )
+        raise TypeError(f"expected the policy of a DQN, C51, Rainbow or QR-DQN, got {type(policy).__name__}: {OTHERS}")
     return Read(policy, _q_values)
 
 

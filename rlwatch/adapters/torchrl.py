@@ -14,7 +14,7 @@ from torchrl.envs import TransformedEnv
 from torchrl.envs.transforms import ObservationNorm, VecNorm, VecNormV2
 from torchrl.modules import DistributionalDQNnet, QValueActor
 
-from rlwatch.adapters.common import finishing
+from rlwatch.adapters.common import OTHERS, finishing
 from rlwatch.attribution.inputs import Observe, View
 from rlwatch.unwrap import Read
 from rlwatch.watch import Watch
@@ -58,7 +58,7 @@ def q_network(actor: Any, env: Any = None) -> nn.Module:
     held = actor.modules() if isinstance(actor, nn.Module) else ()
     q_actor: Any = next((module for module in held if isinstance(module, QValueActor)), None)
     if q_actor is None:
-        raise TypeError(f"expected a QValueActor or a module that holds one, got {type(actor).__name__}")
+        raise TypeError(f"expected a QValueActor or a module that holds one, got {type(actor).__name__}: {OTHERS}")
     key, table = q_actor.in_keys[0], q_actor.module[-1].action_value_key
     distributional = isinstance(q_actor.module[-2], DistributionalDQNnet)
     steps = len(q_actor.module) - 1 - distributional

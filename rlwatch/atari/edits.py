@@ -48,7 +48,9 @@ def read(path: Path, lines: int) -> Edits:
     Raises: ValueError, naming the entry and the remedy, when it holds anything else; FileNotFoundError.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"expected names of objects (--objects) in a TOML file, got none at {path}")
+        raise FileNotFoundError(
+            f"expected names of objects (--objects) in a TOML file, got none at {path}: look where it is"
+        )
     try:
         return _edits(str(path), _content(path), path.parent, lines)
     except (ValueError, OSError) as error:

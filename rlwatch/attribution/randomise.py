@@ -63,7 +63,10 @@ def _from_the_output(network: nn.Module, example: Tensor) -> tuple[list[nn.Modul
     modules = nn.Module.modules(network)  # a network may call something else so, as AgileRL's do
     layers = [module for module in modules if next(module.parameters(recurse=False), None) is not None]
     if not layers:
-        raise ValueError(f"expected a network with parameters to draw anew, got none in {type(network).__name__}")
+        raise ValueError(
+            f"expected a network with parameters to draw anew, got none in {type(network).__name__}: pass the module "
+            "that trains"
+        )
     made: dict[nn.Module, Any] = {}
     for parameter in network.parameters():
         parameter.requires_grad_()

@@ -99,7 +99,7 @@ def request(
     observed = _checked(network, observations, batch_size)
     extremes = cache(observed.aminmax)
     if observed.is_floating_point() and not all(extreme.isfinite() for extreme in extremes()):
-        raise ValueError("observations must be finite, got NaN or infinity")
+        raise ValueError("observations must be finite, got NaN or infinity: look for a division by 0 before them")
     box = cache(partial(box_of, network, observed, extremes, low, high))
     if low is not None or high is not None:
         with quiet(observed.device.type):

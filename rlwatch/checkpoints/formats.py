@@ -191,7 +191,8 @@ def _d3rlpy(content: Content) -> Saved | None:
     encoder = _dict(_dict(config.get("encoder_factory")).get("params")).get("activation", "relu")
     if scaler not in {"pixel", "none"} or kind not in {None, "mean", "qr"}:
         raise ValueError(
-            f"was trained with a {scaler} scaler and {kind} Q-functions, expected pixel or none, mean or qr"
+            f"was trained with a {scaler} scaler and {kind} Q-functions, expected pixel or none, mean or qr: explain "
+            "it in Python, rlwatch.explain(network, observations)"
         )
     return Saved(
         tuple(_under(weights, f"{member}.") for member in members),

@@ -103,7 +103,7 @@ def _settled(found: Saved, told: dict[str, Any], path: Path) -> Saved:
     outputs, of_value = outputs_of(saved)
     numbers = _numbers(saved, outputs, of_value)
     if outputs % numbers:
-        raise ValueError(f"its last layer has {outputs} outputs, which are not {numbers} for each action")
+        raise ValueError(f"its last layer has {outputs} outputs, which are not {numbers} for each action: {REMEDY}")
     if outputs == numbers:
         raise ValueError(
             f"its last layer gives one value, expected one for each action: it may be a critic's; {REMEDY}"
@@ -132,7 +132,8 @@ def _numbers(saved: Saved, outputs: int, of_value: int) -> int:
         )
     if outputs % saved.actions:
         raise ValueError(
-            f"its last layer has {outputs} outputs, which are not as many for each of {saved.actions} actions"
+            f"its last layer has {outputs} outputs, which are not as many for each of {saved.actions} actions: give "
+            "the probe of its own game (--probe), or actions="
         )
     if outputs < 2 * saved.actions:
         raise ValueError(

@@ -38,7 +38,7 @@ def loaded(probe: object) -> Probe:
 def check_settings(where: object, seed: object, logdir: object, options: object, observe: object) -> None:
     """Raises: ValueError, TypeError when a setting is none of those that there are."""
     if where not in PLACES:
-        raise ValueError(f"where must be one of {', '.join(PLACES)}, got {where!r}")
+        raise ValueError(f"where must be one of {', '.join(PLACES)}, got {where!r}: where='inline'")
     if not isinstance(seed, numbers.Integral):
         raise TypeError(f"seed must be a whole number, got {type(seed).__name__}: seed=0")
     if not 0 <= int(seed) < SEEDS:
@@ -48,9 +48,11 @@ def check_settings(where: object, seed: object, logdir: object, options: object,
     if logdir == "":
         raise ValueError("logdir must name a folder, got '': logdir='runs/mine/rlwatch', or '.' for this one")
     if not (options is None or isinstance(options, Mapping)):
-        raise TypeError(f"options must be a dict of the method's keywords, got {type(options).__name__}")
+        got = type(options).__name__
+        raise TypeError(f"options must be a dict of the method's keywords, got {got}: such as options={{'steps': 20}}")
     if not (observe is None or callable(observe)):
-        raise TypeError(f"observe must be a function from uint8 frames, got {type(observe).__name__}")
+        got = type(observe).__name__
+        raise TypeError(f"observe must be a function from uint8 frames, got {got}: observe=lambda frames: frames / 255")
 
 
 def first_step(purge_step: object) -> int | None:

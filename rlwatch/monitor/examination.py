@@ -78,7 +78,8 @@ class Examination:
             observed: object = self.observe(frames)
         except Exception as error:
             shape = tuple(frames.shape)
-            raise ValueError(f"observe= must take uint8 frames of shape {shape}, it raised {error!r}") from error
+            tried = f"observe= must take uint8 frames of shape {shape}, it raised {error!r}"
+            raise ValueError(f"{tried}: try it on torch.from_numpy(probe.observations())") from error
         if not isinstance(observed, Tensor):
             got = type(observed).__name__
             raise TypeError(f"observe= must return the tensor that the network takes, got {got}: return it")

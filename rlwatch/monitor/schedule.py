@@ -12,6 +12,8 @@ LATE = 0.01
 """Part of the time between two checkpoints by which one may be late, so that most calls need no look at the budget."""
 LARGEST = 2**63
 """Steps that an event file has room for."""
+USUAL = {"budget": "0.01", "total_steps": "1_000_000", "every": "10_000"}
+"""Settings, with what may be told as such."""
 
 Step = SupportsIndex | SupportsFloat
 """An agent step, as a training counts it: an int, NumPy's, a tensor of one element, a float without a fraction."""
@@ -44,13 +46,15 @@ class Schedule:
     _prices: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("budget", "total_steps", "every"):
+        for name, usual in USUAL.items():
             told = getattr(self, name)
             if not (told is None or isinstance(told, numbers.Real)) or (told is None and name == "budget"):
-                raise TypeError(f"{name} must be a number, got {type(told).__name__} {told!r:.40}")
+                got = f"{type(told).__name__} {told!r:.40}"
+                raise TypeError(f"{name} must be a number, got {got}: such as {name}={usual}")
         for name in ("total_steps", "every"):
             if getattr(self, name) is not None and not float(getattr(self, name)).is_integer():
-                raise ValueError(f"{name} must be a whole number of steps, got {getattr(self, name)}")
+                got = getattr(self, name)
+                raise ValueError(f"{name} must be a whole number of steps, got {got}: such as {name}={USUAL[name]}")
         if not 0 < self.budget <= 1:
             raise ValueError(
                 f"budget must lie in (0, 1], got {self.budget}: it is a part of the wall clock, 0.01 = 1 %"

@@ -208,7 +208,7 @@ def _guarded() -> Iterator[None]:
     except errors.PublicError:
         raise
     except Exception as error:
-        raise UnreadableError(f"the event file is damaged here ({type(error).__name__})") from error
+        raise UnreadableError(f"the event file is damaged here ({type(error).__name__}): copy it again") from error
 
 
 @contextmanager
