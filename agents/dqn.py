@@ -41,7 +41,7 @@ from agents.replay import STACK, Replay
 from rlwatch.atari.console import short_name
 
 CHANGEABLE = ("steps", "checkpoint_every", "evaluation_games", "threads")  # by a resumed run
-REFILL = 50_000
+REFILL = 50_000  # steps, at most, that a resumed run plays to fill its replay
 LONG = 1_000_000  # steps from which a run learns as in the paper
 LARGEST_SEED = 1_000_000_000  # ALE's seeds have 31 bits; evaluation and resumed runs add to this one
 EVALUATION_EPSILON, EVALUATION_SEED = 0.05, 1_000_000

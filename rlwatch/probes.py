@@ -88,6 +88,8 @@ def describe(name: str | Path, *, objects: str | Path | None = None) -> dict[str
 
     Of an object: in how many frames it is, its pixels in a stack and, where it was followed against the background, how
     sure it is, see `rlwatch.atari.background.Sureness`.
+
+    Raises: as Probe.load does.
     """
     probe = Probe.load(name, objects=objects)
     sure = {name: asdict(one) for name, one in probe.placed.sureness.items()}
@@ -119,7 +121,7 @@ def describe(name: str | Path, *, objects: str | Path | None = None) -> dict[str
 def write_sheet(name: str | Path, path: Path, *, objects: str | Path | None = None) -> None:
     """Write the probe's contact sheet as a PNG.
 
-    Raises: OSError when the file cannot be written; ValueError when it does not end in .png.
+    Raises: OSError when the file cannot be written; ValueError when it does not end in .png; as Probe.load does.
     """
     outputs.check(path, "--png", suffix=".png")
     sheet = Probe.load(name, objects=objects).contact_sheet()

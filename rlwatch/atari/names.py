@@ -5,7 +5,7 @@ import re
 _WAYS = ("UP", "RIGHT", "LEFT", "DOWN", "UPRIGHT", "UPLEFT", "DOWNRIGHT", "DOWNLEFT")
 ACTIONS = ("NOOP", "FIRE", *_WAYS, *(f"{way}FIRE" for way in _WAYS))
 """The full set, in the emulator's order, for networks that do not keep to a game's own."""
-FULL_ACTION_SET = len(ACTIONS)
+MOST_ACTIONS = len(ACTIONS)
 """How many these are; no game has more."""
 
 

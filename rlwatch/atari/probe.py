@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64, Int64, UInt8, jaxtyped
 
 from rlwatch.atari import background, edits, objects, placing, probe_file, screen, sheet
 from rlwatch.atari.edits import Edits
-from rlwatch.atari.names import FULL_ACTION_SET
+from rlwatch.atari.names import MOST_ACTIONS
 from rlwatch.atari.objects import Boxes
 from rlwatch.atari.placing import Placed
 from rlwatch.atari.screen import Size
@@ -123,7 +123,10 @@ class Probe:
         return seen
 
     def save(self, path: str | Path) -> None:
-        """Write the probe to a file, which is replaced only once everything is written."""
+        """Write the probe to a file, which is replaced only once everything is written.
+
+        Raises: OSError when it cannot be written.
+        """
         probe_file.write(Path(path), self._words() | {"digest": self.content}, self.arrays())
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -271,7 +274,7 @@ def _check_contents(probe: Probe) -> None:
         "stack": len(probe.screens),
         "segment": len(probe.situations),
         "action": len(probe.actions),
-        "led_by": FULL_ACTION_SET,
+        "led_by": MOST_ACTIONS,
         "held": screen.SKIP + 1,
     }
     for name, limit in limits.items():

@@ -62,7 +62,10 @@ def _remedy(source: str | Path, games: Mapping[str, str]) -> str:
 
 
 def write(path: Path, words: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write words and arrays to a file, which is replaced only once everything is written."""
+    """Write words and arrays to a file, which is replaced only once everything is written.
+
+    Raises: OSError when it cannot be written.
+    """
     header = np.frombuffer(json.dumps({"version": VERSION, **words}).encode(), np.uint8)
     stored = {name: _changes(array) if name in _DELTAS else array for name, array in arrays.items()}
     with part_of(path) as part, part.open("wb") as file:

@@ -37,7 +37,10 @@ def contrast(q_values: Float[Tensor, "probe action"]) -> Float[Tensor, " probe"]
 
 
 def action(index: int) -> Score:
-    """The target that takes Q of action `index`."""
+    """The target that takes Q of action `index`.
+
+    Raises, when it is asked: ValueError: the network has no such action.
+    """
 
     def score(q_values: Float[Tensor, "probe action"]) -> Float[Tensor, " probe"]:
         if index >= q_values.shape[1]:

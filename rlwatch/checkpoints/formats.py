@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlwatch.atari.names import FULL_ACTION_SET
+from rlwatch.atari.names import MOST_ACTIONS
 from rlwatch.checkpoints.files import Content, torch_content
 from rlwatch.checkpoints.inside import network_in, number, step_in
 
@@ -170,10 +170,10 @@ def _rllib(content: Content) -> Saved | None:
     if not any(name.startswith("af.net.mlp.") for name in weights):
         return None
     outputs = [len(value) for name, value in weights.items() if re.fullmatch(r"af\.net\.mlp\.\d+\.bias", name)][-1]
-    if outputs > FULL_ACTION_SET:
+    if outputs > MOST_ACTIONS:
         # its value stream adds one number to all atoms of all actions, of which their softmax keeps nothing
         weights = {name: value for name, value in weights.items() if not name.startswith("vf.")}
-    head = "atoms" if outputs > FULL_ACTION_SET else ""
+    head = "atoms" if outputs > MOST_ACTIONS else ""
     return Saved((weights,), divisor=128.0, offset=-1.0, channels_last=True, head=head)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rlwatch.atari.names import FULL_ACTION_SET
+from rlwatch.atari.names import MOST_ACTIONS
 from rlwatch.checkpoints import files, steps
 from rlwatch.checkpoints.formats import Saved, recognised
 from rlwatch.checkpoints.network import REMEDY, build, outputs_of
@@ -123,7 +123,7 @@ def _numbers(saved: Saved, outputs: int, of_value: int) -> int:
         return len(saved.support)
     if of_value > 1 and saved.head is not None:
         return of_value
-    if saved.head == "" or (saved.head is None and outputs <= FULL_ACTION_SET and of_value <= 1):
+    if saved.head == "" or (saved.head is None and outputs <= MOST_ACTIONS and of_value <= 1):
         return 1
     if saved.actions is None or saved.head is None:
         raise ValueError(

@@ -18,7 +18,10 @@ METHODS = (
 
 
 def above(least: int) -> Callable[[str], int]:
-    """What reads a whole number of at least so much."""
+    """What reads a whole number of at least so much.
+
+    Raises, as it reads: argparse.ArgumentTypeError when it is none.
+    """
 
     def read(text: str) -> int:
         if not (text.removeprefix("-").isdecimal() and int(text) >= least):
@@ -29,7 +32,10 @@ def above(least: int) -> Callable[[str], int]:
 
 
 def setting(text: str) -> tuple[str, object]:
-    """A keyword and its value, which is a number, true, false, null or a word."""
+    """A keyword and its value, which is a number, true, false, null or a word.
+
+    Raises: argparse.ArgumentTypeError when there is no `=`.
+    """
     name, separator, value = text.partition("=")
     if not separator:
         raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
@@ -40,7 +46,10 @@ def setting(text: str) -> tuple[str, object]:
 
 
 def folder(text: str) -> Path:
-    """A folder, never this one by accident: an empty name is what an unset variable leaves."""
+    """A folder, never this one by accident: an empty name is what an unset variable leaves.
+
+    Raises: argparse.ArgumentTypeError when it is empty.
+    """
     if not text.strip():
         raise argparse.ArgumentTypeError(f"expected a folder, got {text!r}: this one is '.'")
     return Path(text)

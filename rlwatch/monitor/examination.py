@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from rlwatch.atari.names import FULL_ACTION_SET
+from rlwatch.atari.names import MOST_ACTIONS
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.explain import Explanation, explain_actions, explain_batches, explain_targets
 from rlwatch.attribution.inputs import Observe
@@ -54,7 +54,7 @@ class Examination:
     untrained baseline. `dilation`: by how many pixels of the agent's picture an object's mask is widened. `seed`: of
     the freshly drawn networks, the intervals and the checks. `shown`: the frames of the probe whose maps pictures show.
 
-    Raises: ValueError when network and probe do not fit, with what was expected and got.
+    Raises: ValueError, TypeError when network, probe, `observe` and `options` do not fit; as `explain_targets` does.
     """
 
     network: Network
@@ -91,14 +91,20 @@ class Examination:
         self.comparison = Comparison(self.probe.game, self.probe.digest)
 
     def untrained_baseline(self) -> Baseline:
-        """What freshly drawn copies of the network say; empty of a plain function, which cannot be drawn anew."""
+        """What freshly drawn copies of the network say; empty of a plain function, which cannot be drawn anew.
+
+        Raises: as `twin` does.
+        """
         if not isinstance(self.network, nn.Module):
             log.warning(NO_MODULE)
             return {}
         return merged([self.twin(number) for number in range(self.twins)])
 
     def twin(self, number: int) -> Baseline:
-        """What the objects get, per target, of one freshly drawn copy of the network, which must be a module."""
+        """What the objects get, per target, of one freshly drawn copy of the network, which must be a module.
+
+        Raises: TypeError when it cannot be copied; ValueError as `report` does.
+        """
         assert isinstance(self.network, nn.Module)  # noqa: S101 - nothing else is drawn anew
         frames, objects = self._part_of_baseline
         chosen = torch.from_numpy(frames)
@@ -268,7 +274,7 @@ class Examination:
         assert self.observe is not None  # noqa: S101 - __post_init__ has set it
         check_places(network, self.probe, self.observe)
         actions = explained["greedy"].q_values.shape[1]
-        if actions not in {len(self.probe.actions), FULL_ACTION_SET}:
+        if actions not in {len(self.probe.actions), MOST_ACTIONS}:
             raise ValueError(
                 f"the probe is of {self.probe.game}, which has {len(self.probe.actions)} actions "
                 f"({', '.join(self.probe.actions)}), the network has {actions}: take the probe of the game it is "

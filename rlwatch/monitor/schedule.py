@@ -27,7 +27,10 @@ class Schedule:
     in advance and the others stand at equal distances. Where it is not, and beyond it, a checkpoint is due when the
     time spent and the next one's price fit the budget of the time gone by. `every`: a fixed distance in steps instead.
     `shortest`: no two checkpoints stand closer than this part of the training. `rest`: the part of the budget that
-    each costly part may take between the first and the last checkpoint, which always get them.
+    each costly part may take between the first and the last checkpoint, which always get them. `spent`: the seconds
+    that were used so far. `last_step`: the newest checkpoint's, at first the log's; -infinity while there is none.
+
+    Raises: TypeError, ValueError when a setting is no number that can be.
     """
 
     budget: float = 0.01

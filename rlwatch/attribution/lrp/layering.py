@@ -88,7 +88,10 @@ class Layers:
         return outputs
 
     def joined(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], carriers: list[Tensor]) -> Any:
-        """An operation that becomes part of a layer, or is made of layers; None if it is neither."""
+        """An operation that becomes part of a layer, or is made of layers; None if it is neither.
+
+        Raises: NotImplementedError: a layer's weights depend on the observations, or it is no plain recurrent one.
+        """
         if name == "batch_norm" and len(carriers) > 1:
             raise Refusal("batch_norm with weights that depend on the observations")
         if name == "batch_norm":
