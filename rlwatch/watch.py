@@ -20,7 +20,8 @@ from rlwatch.monitor.asking import Network
 from rlwatch.monitor.attaching import check_game, check_settings, first_step, loaded, past, untouched_generators, whole
 from rlwatch.monitor.examination import Examination
 from rlwatch.monitor.faults import Fault, Faults
-from rlwatch.monitor.logbook import Job, Outcome, write
+from rlwatch.monitor.ledger import Ledger
+from rlwatch.monitor.logbook import Job
 from rlwatch.monitor.matching import behind
 from rlwatch.monitor.places import Destination, opened
 from rlwatch.monitor.schedule import Schedule, Step, is_sparse, whole_step
@@ -91,18 +92,17 @@ class Watch:
             settings = {"probe": probe, "method": method, "options": options or {}, "observe": observe, "seed": seed}
             examination = Examination(unwrapped(self._network), **settings)
         self._full = ACTIONS_LOGGED // examination.action_count
+        self._faults, pages = Faults(), None
         if self._logs:
             destination = Destination(None if logdir is None else Path(logdir), writer, purge_step)
             before = past(destination.folder, self._first_step, examination)
             self._schedule.last_step = max(before.objects, default=-math.inf)
-            self._place, self._writer = opened(where, examination, settings, destination, before)
+            self._place, pages = opened(where, examination, settings, destination, before)
+        self._ledger = Ledger(pages, self._faults, self._schedule)
         self._handles: list[RemovableHandle] = []
-        self._faults = Faults()
         self._told, self._returns = -math.inf, math.nan
         self._last: Report | None = None
-        self._ended: tuple[Finding, ...] = ()
         self._closed, self._patience, self._alone = False, PATIENCE, RLock()
-        self._made = 0
         self._schedule.spent = self._schedule.age  # attaching takes time, too
 
     @uncompiled
@@ -186,7 +186,8 @@ class Watch:
     def findings(self) -> tuple[Finding, ...]:
         """What was found so far, oldest first; the last one says so where nothing could be explained any more."""
         found = () if self._last is None else self._last.findings
-        return (*sorted(found, key=lambda finding: finding.step), *self._ended)
+        ended = () if self._ledger.ended is None else (self._ledger.ended,)
+        return (*sorted(found, key=lambda finding: finding.step), *ended)
 
     @property
     def finding(self) -> str:
@@ -216,8 +217,7 @@ class Watch:
         with self._alone, self._faults.surviving("its end"):
             self._settle()
             self._place.close()
-            if self._writer is not None:
-                self._writer.close()
+            self._ledger.close()
 
     def __enter__(self) -> "Watch":  # noqa: PYI034 - Python 3.10 has no Self
         return self
@@ -260,7 +260,7 @@ class Watch:
         if self._place.free and self._schedule.due(step):
             first = self._last is None
             judge = first or self._schedule.room("validity")
-            actions = first or (self._schedule.room("actions") and is_sparse(self._made, self._full))
+            actions = first or (self._schedule.room("actions") and is_sparse(self._ledger.made, self._full))
             self._submit(step, judge=judge, actions=actions)
         report = self._collect() if self._place.waited_for else None
         if self._schedule.spent == spent and not self._place.busy:
@@ -292,24 +292,7 @@ class Watch:
         newest = None
         with self._faults.surviving("a checkpoint that came back"):
             for outcome in self._place.outcomes(wait=wait):
-                self._book(outcome)
+                self._ledger.book(outcome)
                 newest = outcome.report or newest
         self._last = newest or self._last
         return newest
-
-    def _book(self, outcome: Outcome) -> None:
-        """Write what is to be written, tell what went wrong, and pay."""
-        began = time.perf_counter()
-        for fault in outcome.faults:
-            self._faults.tell(fault)
-        if outcome.page is not None and self._writer is not None:
-            with self._faults.surviving(f"step {outcome.job.step:,}"):
-                write(self._writer, outcome.page)
-        written = time.perf_counter() - began
-        self._made += outcome.report is not None
-        if outcome.report is not None or outcome.ended is not None:
-            self._ended = () if outcome.ended is None else (outcome.ended,)
-        costly = sum(outcome.costly.values())
-        self._schedule.pay(outcome.job.step, outcome.seconds - outcome.once - costly + written)
-        self._schedule.pay(outcome.job.step, outcome.once, recurring=False)
-        self._schedule.pay_costly(outcome.costly)
