@@ -47,9 +47,13 @@ export async function render() {
   document.body.dataset.ready = performance.now();
 }
 
+// A report file holds its style already.
 function style() {
-  if (isReport()) return null;
-  const sheet = el("link", { rel: "stylesheet", href: "./static/style.css" });
+  return isReport() ? null : Promise.all(["page.css", "player.css"].map(loadSheet));
+}
+
+function loadSheet(name) {
+  const sheet = el("link", { rel: "stylesheet", href: `./static/${name}` });
   document.head.append(sheet);
   return new Promise((resolve) => Object.assign(sheet, { onload: resolve, onerror: resolve }));
 }
