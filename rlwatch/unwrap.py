@@ -1,4 +1,4 @@
-"""The network beneath what a training wraps around it, and the Q-values beneath what a network returns."""
+"""What a training wraps around its network and its optimiser, taken off; and Q-values and pixels of any network."""
 
 import copy
 import sys

@@ -1,4 +1,4 @@
-"""What a monitor looks at when it is attached: the game, the log that is there already, the random generators."""
+"""What a monitor looks at when it is attached: settings, the game, the log that is there, the random generators."""
 
 import logging
 import numbers
