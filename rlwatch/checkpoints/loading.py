@@ -32,7 +32,7 @@ class Checkpoint:
     network: nn.Module
     step: int
     game: str = ""
-    returns: float = float("nan")
+    returns: float = math.nan
     training: str = ""
 
 

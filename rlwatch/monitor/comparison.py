@@ -65,15 +65,17 @@ class Past:
 class Comparison:
     """Makes the reports of one checkpoint after the other, about one probe, and remembers what this takes.
 
-    `probe`: its digest. `last`: the newest look.
+    `probe`: its digest. `baseline`: what untrained networks say, empty until it is known. `last`: the newest look.
     """
 
     game: str
     probe: str
-    baseline: Baseline = field(default_factory=dict)
-    last: Look | None = None
-    _history: dict[tuple[str, str], list[ObjectRelevance]] = field(default_factory=lambda: defaultdict(list))
-    _steps: list[int] = field(default_factory=list)
+    baseline: Baseline = field(default_factory=dict, init=False)
+    last: Look | None = field(default=None, init=False)
+    _history: dict[tuple[str, str], list[ObjectRelevance]] = field(
+        default_factory=lambda: defaultdict(list), init=False
+    )
+    _steps: list[int] = field(default_factory=list, init=False)
 
     def follow(self, step: int, look: Look, *, checkpoint: str = "", returns: float = math.nan) -> Report:
         """The report of a look, compared with the one before; it stands in `last` until the next one."""

@@ -39,14 +39,14 @@ class Schedule:
     shortest: float = 0.02
     rest: Mapping[str, float] = field(default_factory=lambda: {"validity": 0.4, "actions": 0.1})
     clock: Callable[[], float] = time.monotonic
-    spent: float = 0.0
+    spent: float = field(default=0.0, init=False)
+    last_step: float = field(default=-math.inf, init=False)
     _began: float = field(init=False)
-    last_step: float = -math.inf
-    _first_step: int | None = None
-    _quiet: tuple[float, float] = (-math.inf, -math.inf)
-    _price: float = 0.0
-    _spent_on: dict[str, float] = field(default_factory=dict)
-    _prices: dict[str, float] = field(default_factory=dict)
+    _first_step: int | None = field(default=None, init=False)
+    _quiet: tuple[float, float] = field(default=(-math.inf, -math.inf), init=False)
+    _price: float = field(default=0.0, init=False)
+    _spent_on: dict[str, float] = field(default_factory=dict, init=False)
+    _prices: dict[str, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         for name, usual in USUAL.items():
@@ -146,11 +146,11 @@ class Schedule:
         left = (self.total_steps or 0) - step
         done = step - first_step
         if left <= 0 or done <= 0:
-            return float("inf")
+            return math.inf
         expected = self.age * (left + done) / done
         left_over = self.budget * expected - self.spent - self._price - self._last_price
         affordable = left_over / max(self._price, 1e-9)
-        return left / affordable if affordable > 0 else float("inf")
+        return left / affordable if affordable > 0 else math.inf
 
 
 def is_sparse(index: int, full: int) -> bool:

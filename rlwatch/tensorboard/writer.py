@@ -118,9 +118,7 @@ class RunWriter:
             tag = f"rlwatch/clip/{target}"
             metadata = image_metadata.create_summary_metadata(tag, f"{tags.clip_description(target)} {_KEPT}")
             metadata.data_class = DATA_CLASS_BLOB_SEQUENCE
-            strings = [str(width).encode(), str(height).encode(), gif]
-            shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))])
-            tensor = TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=shape)
+            tensor = _tensor([str(width).encode(), str(height).encode(), gif])
             self._add([Summary.Value(tag=tag, tensor=tensor, metadata=metadata)], step)
 
     def findings(self, step: int, markdown: str) -> None:
@@ -192,9 +190,7 @@ class RunWriter:
         """Adds strings that only the RLWATCH tab reads."""
         plugin = SummaryMetadata.PluginData(plugin_name=PLUGIN)
         metadata = SummaryMetadata(plugin_data=plugin, data_class=kind)
-        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))])
-        tensor = TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=shape)
-        self._add([Summary.Value(tag=tag, tensor=tensor, metadata=metadata)], step)
+        self._add([Summary.Value(tag=tag, tensor=_tensor(strings), metadata=metadata)], step)
 
     def _once(self, tag: str) -> dict[str, SummaryMetadata]:
         """The description of a tag, the first time that it is written: readers keep the first."""
@@ -213,6 +209,12 @@ class RunWriter:
         elif self._writer is not None:
             file = self._writer._get_file_writer()  # type: ignore[no-untyped-call] # noqa: SLF001 - no public way
             file.add_summary(summary, step)
+
+
+def _tensor(strings: Sequence[bytes]) -> TensorProto:
+    """A row of strings."""
+    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))])
+    return TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=shape)
 
 
 def record_of(report: Report) -> dict[str, Any]:
