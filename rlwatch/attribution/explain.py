@@ -120,13 +120,13 @@ def explain_targets(
         outside [low, high]. TypeError: observations of a type that the network does not take, or a keyword that the
         method does not know. NotImplementedError: the network holds an operation for which LRP knows no rule.
     """
-    scores = _scores(targets)
+    named = _named(targets)
     asked = request(network, observations, method, batch_size=batch_size, low=low, high=high, **options)
     columns: Answer = []
     for start in range(0, len(asked.observed), batch_size):
-        asked, found = _answer(asked, fallback, start, batch_size, scores)
+        asked, found = _answer(asked, fallback, start, batch_size, named)
         columns = _filled(columns, found, start, len(asked.observed))
-    return _explanations(asked, scores, columns)
+    return _explanations(asked, named, columns)
 
 
 def explain_batches(
@@ -143,11 +143,11 @@ def explain_batches(
 
     Raises: as `explain_targets` does.
     """
-    scores = _scores(targets)
+    named = _named(targets)
     asked = request(network, observations, method, batch_size=batch_size, **settings)
     for start in range(0, len(asked.observed), batch_size):
-        asked, found = _answer(asked, fallback, start, batch_size, scores)
-        yield _explanations(asked, scores, found)
+        asked, found = _answer(asked, fallback, start, batch_size, named)
+        yield _explanations(asked, named, found)
 
 
 def explain_actions(
@@ -190,7 +190,11 @@ def _answer(asked: Request, fallback: str | None, start: int, size: int, targets
         return asked, asked.part(start, size, targets)
 
 
-def _scores(targets: Sequence[str]) -> dict[str, Target]:
+def _named(targets: Sequence[str]) -> dict[str, Target]:
+    """The targets of these names.
+
+    Raises: TypeError: it is one name. ValueError: there is no such target, or not one alone.
+    """
     if isinstance(targets, str):
         raise TypeError(f"expected several targets, got {targets!r}: pass a tuple, ({targets!r},), or call explain")
     if ALL in targets:
@@ -198,9 +202,9 @@ def _scores(targets: Sequence[str]) -> dict[str, Target]:
     return {target: target_named(target) for target in targets}
 
 
-def _explanations(asked: Request, scores: Mapping[str, Target], found: Answer) -> dict[str, Explanation]:
+def _explanations(asked: Request, named: Mapping[str, Target], found: Answer) -> dict[str, Explanation]:
     q_values, *columns = found
-    pairs = zip(scores, columns[::2], columns[1::2], strict=True)
+    pairs = zip(named, columns[::2], columns[1::2], strict=True)
     return {target: _explanation(asked, target, q_values, score, relevance) for target, score, relevance in pairs}
 
 
