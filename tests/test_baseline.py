@@ -9,6 +9,8 @@ from rlwatch.measures.relevance import object_relevance
 from rlwatch.measures.sums import pixels
 from rlwatch.monitor.baseline import asked
 from rlwatch.monitor.examination import Examination
+from rlwatch.offline import explain_checkpoints
+from tests.fixtures.saved import save_two_kinds, small_probe, without_cost
 from tests.fixtures.watched import Nature
 
 
@@ -68,3 +70,10 @@ def test_a_setting_that_is_given_per_frame_is_cut_to_these_frames():
     assert repr(other.twin(0)) == repr(each.twin(0))
     moved[frames] = 0
     assert repr(other.twin(0)) != repr(each.twin(0))
+
+
+def test_each_of_several_trainings_is_held_against_fresh_networks_of_its_own_kind(tmp_path):
+    folders, settings = save_two_kinds(tmp_path), {"probe": small_probe(tmp_path), "method": "epsilon"}
+    apart = [without_cost(explain_checkpoints([one], **settings)) for one in folders]
+    assert without_cost(explain_checkpoints(folders, **settings)) == apart[0] + apart[1]
+    assert apart[0][0]["untrained"] != apart[1][0]["untrained"]
