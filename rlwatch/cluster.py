@@ -33,9 +33,9 @@ class Alone:
         """
         return map(self._looked, planned)
 
-    def baseline(self) -> Baseline:
-        """What freshly drawn networks say."""
-        return self._questions.examination.untrained_baseline()
+    def baseline(self, one: Planned) -> Baseline:
+        """What freshly drawn networks say that are as the checkpoint's, whose look has come back."""
+        return self._questions.examination.untrained_baseline(one.saved.network)
 
     def _looked(self, one: Planned) -> Looked:
         try:
@@ -58,7 +58,7 @@ class Cluster:
         self._remote = cache(ray.remote(num_cpus=1, max_retries=RETRIES))
         self._cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
         self._split = count < self._cores or questions.costly
-        self._twins: list[Any] = []
+        self._twins: dict[str, list[Any]] = {}
 
     def looks(self, planned: Iterable[Planned]) -> Iterator[Looked]:
         """As of `Alone`.
@@ -67,20 +67,21 @@ class Cluster:
         """
         waiting = deque[tuple[Planned, Any]]()
         for one in planned:
-            if one.needed and not self._twins:
-                self._twins = [self._begun(twin, number) for number in range(Examination.twins)]
+            if not (one.logged or one.saved.training in self._twins):
+                drawn = [self._begun(twin, one.saved.path, number) for number in range(Examination.twins)]
+                self._twins[one.saved.training] = drawn
             waiting.append((one, self._begun_look(one) if one.needed else None))
             if len(waiting) == AHEAD * self._cores:
                 yield self._looked(*waiting.popleft())
         while waiting:
             yield self._looked(*waiting.popleft())
 
-    def baseline(self) -> Baseline:
-        """As of `Alone`.
+    def baseline(self, one: Planned) -> Baseline:
+        """As of `Alone`, by the first checkpoint of its training: all of them are drawn anew alike.
 
         Raises: as `looks` does.
         """
-        return merged([self._result(one, "an untrained network") for one in self._twins])
+        return merged([self._result(drawn, "an untrained network") for drawn in self._twins[one.saved.training]])
 
     def _begun(self, task: Any, *about: Any) -> Any:
         return self._remote(task).remote(self._asked, *about)

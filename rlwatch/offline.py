@@ -127,7 +127,7 @@ def _reports(
             continue
         done += 1
         if look is not None and not one.logged:
-            comparison.baseline = comparison.baseline or examiner.baseline()
+            comparison.baseline = comparison.baseline or examiner.baseline(one)
             path = str(one.saved.path)
             report = comparison.follow(one.saved.step, look, checkpoint=path, returns=one.saved.returns)
             pages.write(report, look)

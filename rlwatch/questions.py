@@ -68,9 +68,10 @@ def figures_of(asked: list[Any], path: Path) -> Figures:
     return questions.examination.figures(_network(questions, path))
 
 
-def twin(asked: list[Any], number: int) -> Baseline:
-    """What one freshly drawn network says, in a process of the cluster."""
-    return _fetched(asked).examination.twin(number)
+def twin(asked: list[Any], path: Path, number: int) -> Baseline:
+    """What one freshly drawn copy of a checkpoint's network says, in a process of the cluster."""
+    questions = _fetched(asked)
+    return questions.examination.twin(number, _network(questions, path))
 
 
 def _network(questions: Questions, path: Path) -> Network:

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -5,10 +7,13 @@ import torch
 from rlwatch.atari.probe import Probe
 from rlwatch.attribution.explain import explain
 from rlwatch.attribution.randomise import untrained
-from rlwatch.measures.relevance import object_relevance
+from rlwatch.measures.onset import threshold
+from rlwatch.measures.relevance import ObjectRelevance, object_relevance
 from rlwatch.measures.sums import pixels
-from rlwatch.monitor.baseline import part_of_probe
+from rlwatch.monitor.baseline import merged, part_of_probe
 from rlwatch.monitor.examination import Examination
+from rlwatch.offline import explain_checkpoints
+from tests.fixtures.saved import save_two_kinds, small_probe, without_cost
 from tests.fixtures.watched import Nature
 
 
@@ -37,6 +42,22 @@ def test_of_a_short_probe_it_is_of_all_frames():
 
 def test_without_objects_it_is_of_every_fourth_frame():
     assert part_of_probe({}, (8, 2, 3, 4))[0].tolist() == [0, 4]
+
+
+def drawn(lift, share):
+    """What one freshly drawn network says of one object."""
+    return {"greedy": {"ball": ObjectRelevance(lift, math.nan, math.nan, share, 0.5, 2.0, 10)}}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1)])
+def test_a_fresh_network_whose_maps_hold_nothing_positive_does_not_take_the_baseline_from_the_others(order):
+    twins = [drawn(math.nan, math.nan), drawn(3.0, 0.2), drawn(5.0, 0.4)]
+    ball = merged([twins[one] for one in order])["greedy"]["ball"]
+    assert (ball.lift, ball.low, ball.high) == (4, 3, 5)
+    assert ball.share == pytest.approx(0.3)
+    assert threshold(ball) == 10
+    nothing = merged([drawn(math.nan, math.nan)] * 3)["greedy"]["ball"]
+    assert np.isnan([nothing.lift, nothing.low, nothing.high, nothing.share]).all()
 
 
 @pytest.mark.parametrize("game", ["breakout", "pong"])
@@ -68,3 +89,10 @@ def test_a_setting_that_is_given_per_frame_is_cut_to_these_frames():
     assert repr(other.twin(0)) == repr(each.twin(0))
     moved[frames] = 0
     assert repr(other.twin(0)) != repr(each.twin(0))
+
+
+def test_each_of_several_trainings_is_held_against_fresh_networks_of_its_own_kind(tmp_path):
+    folders, settings = save_two_kinds(tmp_path), {"probe": small_probe(tmp_path), "method": "epsilon"}
+    apart = [without_cost(explain_checkpoints([one], **settings)) for one in folders]
+    assert without_cost(explain_checkpoints(folders, **settings)) == apart[0] + apart[1]
+    assert apart[0][0]["untrained"] != apart[1][0]["untrained"]

@@ -24,6 +24,18 @@ def test_targets_explain_the_best_action_its_lead_and_any_action():
     assert [each.target for each in found.values()] == ["greedy", "contrast", "action=1"]
 
 
+@pytest.mark.parametrize("numbers", [torch.float16, torch.bfloat16])
+def test_in_16_bits_contrast_is_that_of_the_q_values_nonetheless(numbers):
+    network, pixels = build(Nature).to(numbers), observations().to(numbers)
+    with torch.no_grad():
+        network[-1].bias += 12.3
+    found = explain(network, pixels, target="contrast")
+    q_values = found.q_values.double()
+    best = q_values.max(1).values
+    assert found.score.dtype == numbers
+    close(found.score.double(), best - (q_values.sum(1) - best) / (ACTIONS - 1), 0.01)
+
+
 def test_contrast_is_the_map_of_the_best_action_minus_the_mean_of_the_other_maps():
     network = build(Nature)
     names = [f"action={index}" for index in range(ACTIONS)]

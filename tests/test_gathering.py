@@ -59,3 +59,13 @@ def test_of_a_probe_that_ships_whole_segments_are_shown_from_early_to_late():
     assert len(shown) == 48
     assert {0, 15} <= set(probe.segment[shown].tolist())
     assert all((probe.segment[shown] == one).sum() == (probe.segment == one).sum() for one in probe.segment[shown])
+
+
+@pytest.mark.parametrize(("method", "adds_up"), [("gradient_x_input", True), ("sensitivity", False)])
+def test_biases_take_nothing_of_a_score_that_maps_do_not_add_up_to(probe, method, adds_up):
+    network, observations = asked(probe)
+    gathered, explained = Gathering({}, np.arange(0)), explain(network, observations, method)
+    gathered.add(explained)
+    absorbed = gathered.measured(probe.episode, np.random.default_rng(0)).absorbed
+    assert absorbed == pytest.approx(float(explained.absorbed.mean()), rel=1e-4, nan_ok=True)
+    assert np.isnan(absorbed) != adds_up

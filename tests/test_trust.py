@@ -122,6 +122,14 @@ def test_the_action_stays_what_it_was_whatever_a_changed_network_prefers():
     )
 
 
+def test_in_16_bits_the_contrast_is_that_of_the_q_values_nonetheless():
+    network, view_of = fresh().bfloat16(), lambda asked: asked.bfloat16() / 255
+    network[-1].bias = nn.Parameter(torch.full((3,), 12.3, dtype=torch.bfloat16))
+    expected = explain(network, view_of(torch.from_numpy(FRAMES)), "epsilon", "contrast")
+    fixed = Explain(view_of, "epsilon", expected.q_values.argmax(1).numpy(), {})(network, FRAMES)
+    np.testing.assert_allclose(fixed["contrast"].score, expected.score.float().numpy(), rtol=0.01)
+
+
 def test_the_same_generator_gives_the_same_figures_and_nothing_else_moves():
     network = fresh().train()
     before, state = {name: value.clone() for name, value in network.state_dict().items()}, torch.get_rng_state()

@@ -24,6 +24,8 @@ def greedy(q_values: Float[Tensor, "probe action"]) -> Float[Tensor, " probe"]:
 def contrast(q_values: Float[Tensor, "probe action"]) -> Float[Tensor, " probe"]:
     """Q of the best action minus the mean of the others: what the choice rests on. 0: no action stands out.
 
+    The difference is taken in 32 bits at least: in 16, rounding of the sum would be as large as what stands out.
+
     Raises: ValueError: there is one action only.
     """
     actions = q_values.shape[1]
@@ -32,8 +34,9 @@ def contrast(q_values: Float[Tensor, "probe action"]) -> Float[Tensor, " probe"]
             "contrast compares actions: expected at least 2, got 1: use target='greedy', and "
             "where that one is the value of a state, pass the network that gives a Q-value for each action"
         )
-    best = greedy(q_values)
-    return best - (q_values.sum(1) - best) / (actions - 1)
+    wide = q_values.to(torch.promote_types(q_values.dtype, torch.float32))
+    best = greedy(wide)
+    return (best - (wide.sum(1) - best) / (actions - 1)).to(q_values.dtype)
 
 
 def action(index: int) -> Score:

@@ -49,7 +49,8 @@ class TargetRelevance:
     `stack`: share of the positive relevance per stacked frame, oldest first.
     `gini`: 0 = even over all pixels, 1 = one pixel. `entropy`: 1 = even, 0 = one pixel.
     `centre`: (y, x) of the positive relevance in pixels. `conservation`: sum of relevance / sum of scores.
-    `absorbed`: mean score that biases and stabilisers took, in Q units. `score`: mean of what is explained, in Q units.
+    `absorbed`: mean score that biases and stabilisers took, in Q units, NaN where a method's maps add up to nothing.
+    `score`: mean of what is explained, in Q units.
     `unnamed`: its part that lies on no object; `spot`: where most of that lies, NaN without positive relevance.
     `drift_spearman`, `drift_cosine`: likeness to the checkpoint before, 1 = the same map, NaN = there was none.
     """

@@ -85,6 +85,7 @@ class _OfAction:
     def __call__(self, observations: Tensor) -> Float[Tensor, "probe 2"]:
         q_values = q_values_of(self.network(observations))
         assert q_values is not None  # noqa: S101 - the network was explained before
+        q_values = q_values.to(torch.promote_types(q_values.dtype, torch.float32))  # as `contrast` does
         own = q_values.gather(1, self.actions[: len(q_values), None]).squeeze(1)
         return torch.stack([own, own - (q_values.sum(1) - own) / (q_values.shape[1] - 1)], 1)
 

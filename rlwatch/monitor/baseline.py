@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -32,7 +33,10 @@ def part_of_probe(
 
 
 def merged(twins: Sequence[Baseline]) -> Baseline:
-    """The untrained baseline: means over freshly drawn networks; `low` and `high` are the extremes among them."""
+    """The untrained baseline: means over freshly drawn networks; `low` and `high` are the extremes among them.
+
+    Each is of those networks that have the number: of some nothing may be measured; NaN where of all.
+    """
     return {
         target: {name: _mean([twin[target][name] for twin in twins]) for name in objects}
         for target, objects in twins[0].items()
@@ -40,13 +44,11 @@ def merged(twins: Sequence[Baseline]) -> Baseline:
 
 
 def _mean(drawn: Sequence[ObjectRelevance]) -> ObjectRelevance:
-    lifts = [one.lift for one in drawn]
-    return replace(
-        drawn[0],
-        lift=float(np.mean(lifts)),
-        low=min(lifts),
-        high=max(lifts),
-        share=float(np.mean([one.share for one in drawn])),
-        share_negative=float(np.mean([one.share_negative for one in drawn])),
-        relevance=float(np.mean([one.relevance for one in drawn])),
-    )
+    def known(name: str) -> list[float]:
+        values = [getattr(one, name) for one in drawn]
+        return [value for value in values if not math.isnan(value)] or [math.nan]
+
+    means: dict[str, Any] = {
+        name: float(np.mean(known(name))) for name in ("lift", "share", "share_negative", "relevance")
+    }
+    return replace(drawn[0], low=min(known("lift")), high=max(known("lift")), **means)

@@ -90,25 +90,26 @@ class Examination:
         self.shown = shown_frames(self.probe)
         self.comparison = Comparison(self.probe.game, self.probe.digest)
 
-    def untrained_baseline(self) -> Baseline:
+    def untrained_baseline(self, network: Network | None = None) -> Baseline:
         """What freshly drawn copies of the network say; empty of a plain function, which cannot be drawn anew.
 
         Raises: as `twin` does.
         """
-        if not isinstance(self.network, nn.Module):
+        if not isinstance(network or self.network, nn.Module):
             log.warning(NO_MODULE)
             return {}
-        return merged([self.twin(number) for number in range(self.twins)])
+        return merged([self.twin(number, network) for number in range(self.twins)])
 
-    def twin(self, number: int) -> Baseline:
+    def twin(self, number: int, network: Network | None = None) -> Baseline:
         """What the objects get, per target, of one freshly drawn copy of the network, which must be a module.
 
         Raises: TypeError when it cannot be copied; ValueError as `report` does.
         """
-        assert isinstance(self.network, nn.Module)  # noqa: S101 - nothing else is drawn anew
+        network = network or self.network
+        assert isinstance(network, nn.Module)  # noqa: S101 - nothing else is drawn anew
         frames, objects = self._part_of_baseline
         chosen = torch.from_numpy(frames)
-        drawn = untrained(self.network, self.seed + number)
+        drawn = untrained(network, self.seed + number)
         explained = self._explain(drawn, self._observations[chosen], self._options_of(chosen))
         episode, generator = self.probe.episode[frames], partial(np.random.default_rng, self.seed)
         relevance = {target: above_rounding(one) for target, one in explained.items()}

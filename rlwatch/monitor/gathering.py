@@ -1,6 +1,8 @@
 """What is kept of the maps of a probe, which come batch after batch: all of them would take 29 MB a target."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -32,6 +34,7 @@ class Gathering:
         self._some: list[Float[np.ndarray, "frame stack y x"]] = []
         self._kept: list[Float[np.ndarray, "frame stack y x"]] = []
         self._scores: list[Float[np.ndarray, " frame"]] = []
+        self._adds_up = True
 
     def add(self, explained: Explanation) -> None:
         """The next batch."""
@@ -42,14 +45,16 @@ class Gathering:
         here = self._shown[(self._shown >= begin) & (self._shown < self._seen)]
         self._kept.append(relevance[here - begin])
         self._scores.append(numbers(explained.score))
+        self._adds_up &= not explained.absorbed.isnan().any()
 
     def measured(self, episodes: Int[np.ndarray, " probe"], generator: np.random.Generator) -> TargetRelevance:
-        """The statistics of all that was added.
+        """The statistics of all that was added; nothing is absorbed of scores that the method's maps do not add up to.
 
         Raises: as `target_relevance` does.
         """
         some, score = np.concatenate(self._some), np.concatenate(self._scores)
-        return target_relevance(joined(self._sums), some, score, self._objects, episodes, generator)
+        found = target_relevance(joined(self._sums), some, score, self._objects, episodes, generator)
+        return found if self._adds_up else replace(found, absorbed=math.nan)
 
     @property
     def trace(self) -> Trace:

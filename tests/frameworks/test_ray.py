@@ -18,7 +18,7 @@ from rlwatch.cli import main
 from rlwatch.connection import LOCAL, THERE, connected
 from rlwatch.offline import explain_checkpoints
 from rlwatch.tensorboard.blobs import ACTIONS
-from tests.fixtures.saved import save_checkpoints, small_probe, without_cost
+from tests.fixtures.saved import save_checkpoints, save_two_kinds, small_probe, without_cost
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,12 @@ def test_two_processes_say_what_one_says(asked):
     settings, alone = asked
     assert without_cost(explain_checkpoints(**settings, ray=ray)) == alone
     assert ray.is_initialized()
+
+
+@pytest.mark.usefixtures("_two_processes")
+def test_the_cluster_holds_each_training_against_fresh_networks_of_its_own_kind(tmp_path):
+    settings = {"paths": save_two_kinds(tmp_path), "probe": small_probe(tmp_path), "method": "epsilon"}
+    assert without_cost(explain_checkpoints(**settings, ray=ray)) == without_cost(explain_checkpoints(**settings))
 
 
 def noting(began):
