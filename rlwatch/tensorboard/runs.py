@@ -81,6 +81,12 @@ def logs_of(run: Run) -> list[Path]:
     return [run.folder, *([run.folder.parent] if run.folder.name == SUBFOLDER else [])]
 
 
+def method_of(run: Run) -> str:
+    """The method of the newest report with its keywords, as in `integrated_gradients (steps=8)`."""
+    options = ", ".join(f"{name}={value}" for name, value in sorted(run.report.get("options", {}).items()))
+    return f"{run.report['method']} ({options})" if options else str(run.report["method"])
+
+
 def damages(folder: Path) -> Iterator[str]:
     """What is missing of a run, since records within its event files are damaged."""
     for file in sorted(filter(Path.is_file, folder.glob("*tfevents*"))):
