@@ -222,7 +222,8 @@ def _report(options: argparse.Namespace) -> int:
     outputs.check(options.out, "--out")
     for note in write_report(options.folder, options.out, checkpoints=options.checkpoints):
         print(f"rlwatch: {note}", file=sys.stderr)  # noqa: T201 - a program prints
-    print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB, open it in a browser")  # noqa: T201
+    if not outputs.is_stream(options.out):  # which may be the standard output
+        print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB, open it in a browser")  # noqa: T201
     return 0
 
 

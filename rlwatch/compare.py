@@ -13,7 +13,7 @@ from rlwatch.measures.onset import spells, threshold
 from rlwatch.measures.relevance import ObjectRelevance
 from rlwatch.measures.seeds import Band, Median, band, interpolated, median, since_last
 from rlwatch.report import without_nan
-from rlwatch.tensorboard.runs import EVERY_CHECKPOINT, UNMEASURED, Run, damages, history, logs_of
+from rlwatch.tensorboard.runs import EVERY_CHECKPOINT, UNMEASURED, Run, damages, history, logs_of, method_of
 from rlwatch.variants import notes_on_names, variants
 
 SCHEMA = 1
@@ -181,7 +181,7 @@ def _notes(by_name: Mapping[str, Sequence[Run]], tag: str | None) -> Iterator[st
     few = [name for name, some in by_name.items() if 1 < len(some) < FEW]
     if few:
         yield f"a bootstrap over fewer than {FEW} seeds gives intervals that are too narrow: {', '.join(few)}"
-    methods = sorted({str(run.report["method"]) for run in runs if "method" in run.report})
+    methods = sorted({method_of(run) for run in runs if "method" in run.report})
     if len(methods) > 1:
         yield f"explained by different methods, whose lifts differ by themselves: {', '.join(methods)}"
     unnamed = [str(run.folder) for run in runs if "probe" not in run.report]

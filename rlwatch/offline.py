@@ -75,8 +75,8 @@ def explain_checkpoints(
     asked, observe = _matched(first, given)
     targets = tuple(dict.fromkeys([*TARGETS, target]))
     drawn = logdir is not None
-    before = read_log(logdir, judged=judge)
-    before.check(asked.digest, method)
+    before = read_log(logdir, judged=judge, target=target)
+    before.check(asked.digest, method, options or {})
     with _one_thread():
         examination = Examination(first.network, asked, method, options or {}, targets, observe)
     questions = Questions(examination, told, judge, drawn)

@@ -16,8 +16,9 @@ def check(path: Path, option: str, *, suffix: str = "") -> None:
     with telling_of(path, option):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        home = next(parent for parent in path.absolute().parents if parent.exists())
-        tempfile.TemporaryFile(dir=home).close()
+        home = next(parent for parent in _behind_links(path).parents if parent.exists())
+        if not is_stream(path):
+            tempfile.TemporaryFile(dir=home).close()
     if suffix and path.suffix.lower() != suffix:
         raise ValueError(f"{option} must end in {suffix}, got {path}: name it {path.with_suffix(suffix)}")
 
@@ -32,9 +33,21 @@ def put(path: Path, data: bytes | memoryview) -> None:
         part.write_bytes(data)
 
 
+def is_stream(path: Path) -> bool:
+    """Whether it is a device or a pipe, such as /dev/null, which is written into and never replaced."""
+    return path.exists() and not path.is_file()
+
+
 @contextmanager
 def part_of(path: Path) -> Iterator[Path]:
-    """Where to write what takes the file's place at the end, and is gone where anything comes between."""
+    """Where to write what takes the file's place at the end, and is gone where anything comes between.
+
+    A link stays one: the file that it leads to is replaced. A device or a pipe is written into.
+    """
+    if is_stream(path):
+        yield path
+        return
+    path = _behind_links(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
@@ -54,3 +67,8 @@ def telling_of(path: Path, option: str) -> Iterator[None]:
     except OSError as error:
         message = f"{option} must be a file that can be written, got {path} ({error.strerror}): choose another"
         raise OSError(error.errno, message) from error
+
+
+def _behind_links(path: Path) -> Path:
+    """The file itself, from the root on; of links that lead in a circle, the first."""
+    return Path(os.path.realpath(path))

@@ -34,7 +34,7 @@ class Report:
     `returns`: mean return that the training told last, NaN when it told none. `cost`: seconds per part of the work,
     and `fraction`, the monitor's share of the wall clock so far. `notes`: what a reader must know to trust the maps.
     `validity`: the figures of the checks on the maps by name, empty where they were not made; `trust`: what these say.
-    `all_actions`: whether the log has the maps of every action.
+    `all_actions`: whether the log has the maps of every action. `options`: the method's own keywords, as of `plainly`.
     """
 
     step: int
@@ -50,6 +50,7 @@ class Report:
     validity: Mapping[str, float] = field(default_factory=dict)
     trust: str = ""
     all_actions: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
     returns: float = math.nan
     cost: Mapping[str, float] = field(default_factory=dict)
 
@@ -123,6 +124,7 @@ class Report:
             "game": self.game,
             "probe": self.probe,
             "method": self.method,
+            "options": dict(self.options),
             "target": target,
             "q": asdict(self.q),
             **_target_json(self.targets[target]),
@@ -173,6 +175,17 @@ def _target_json(measured: TargetRelevance) -> dict[str, Any]:
 
 def _objects_json(objects: Mapping[str, ObjectRelevance]) -> dict[str, Any]:
     return {name: asdict(one) for name, one in objects.items()}
+
+
+def plainly(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's keywords that shape its maps, as JSON has them; where it has no such value, its type's name."""
+    return {name: _plain(value) for name, value in options.items() if name not in {"batch_size", "fallback"}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return without_nan(value) if isinstance(value, bool | int | float | str | None) else type(value).__name__
 
 
 def without_nan(value: Any) -> Any:

@@ -75,6 +75,24 @@ def test_the_log_of_other_questions_or_of_other_checkpoints_is_refused(asked, tm
         list(explain_checkpoints([other], **settings, logdir=log))
 
 
+def test_a_log_made_with_other_keywords_of_the_method_is_refused(asked, tmp_path):
+    files, settings, _ = asked
+    settings = settings | {"method": "integrated_gradients", "logdir": tmp_path}
+    (one,) = explain_checkpoints(files[:1], **settings, options={"steps": 2, "batch_size": 4})
+    assert one.as_json()["options"] == {"steps": 2}
+    with pytest.raises(ValueError, match=r"another options, {'steps': 2}, got {'steps': 3}: choose another logdir"):
+        list(explain_checkpoints(files[:2], **settings, options={"steps": 3}))
+    assert [one.step for one in explain_checkpoints(files[:2], **settings, options={"steps": 2})] == [100]
+
+
+def test_a_target_that_the_log_has_not_is_explained(asked, tmp_path):
+    files, settings, _ = asked
+    list(explain_checkpoints(files[:2], **settings, logdir=tmp_path))
+    for steps in ([0, 100], []):
+        reports = explain_checkpoints(files[:2], **settings, logdir=tmp_path, target="action=1")
+        assert [report.step for report in reports] == steps
+
+
 def test_progress_is_told_by_checkpoint(asked):
     files, settings, _ = asked
     told = []

@@ -1,6 +1,7 @@
 """What is read of a run's event files."""
 
 import logging
+import re
 import subprocess
 import sys
 
@@ -99,3 +100,12 @@ def test_steps_that_a_resumed_training_hides_are_no_word_of_tensorboards_worth(t
     with caplog.at_level(logging.WARNING):
         assert read_run(tmp_path).scalars["rlwatch/lift/greedy/ball"][0].tolist() == [0, 10, 20]
     assert not caplog.records
+
+
+def test_runs_whose_method_had_other_keywords_are_told_apart(tmp_path):
+    for name, steps in (("a", 4), ("b", 32)):
+        write_run(
+            tmp_path / name, looking([1.0, 2.0], [0, 10], method="integrated_gradients", options={"steps": steps})
+        )
+    told = "different methods, .*: integrated_gradients \\(steps=32\\), integrated_gradients \\(steps=4\\)"
+    assert any(re.search(told, note) for note in compare([tmp_path / "a", tmp_path / "b"]).notes)

@@ -2,8 +2,10 @@ import base64
 import errno
 import html.parser
 import json
+import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -191,3 +193,15 @@ def test_a_full_disk_is_told_with_the_file(logdir, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match=r"--out must be a file .*report.html \(No space left on device\): choose"):
         write_report(logdir / "first", tmp_path / "report.html")
+
+
+def test_a_report_into_a_pipe_is_all_that_goes_into_it(logdir, tmp_path, capsys):
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text(encoding="utf-8")), daemon=True)
+    reader.start()
+    assert cli.main(["report", str(logdir / "first"), "--out", str(pipe), "--checkpoints", "3"]) == 0
+    reader.join(timeout=60)
+    assert "checkpoints" in data_of(Reader(read[0]))
+    assert pipe.is_fifo()
+    assert capsys.readouterr().out == ""

@@ -18,6 +18,7 @@ from rlwatch.atari.probe_file import members
 from rlwatch.checkpoints import plain_pickle
 from rlwatch.checkpoints.inside import number, step_in
 from rlwatch.checkpoints.steps import Placed, placed
+from rlwatch.folders import files_below
 
 SUFFIXES = (".pt", ".pth", ".cleanrl_model", ".zip", ".d3")
 OTHERS = {"resume.pt", "target_model.pt", "optimizer.pt"}
@@ -34,8 +35,8 @@ Content = Mapping[str, Any]
 def placed_files(paths: Iterable[str | Path]) -> list[Placed]:
     """The checkpoint files named, matched by a pattern, or held by a folder or run, in the order of `steps.placed`.
 
-    Raises: FileNotFoundError when a pattern matches nothing, or a folder holds none; ValueError when a path is empty,
-    or one folder holds a step twice.
+    Raises: FileNotFoundError when a pattern matches nothing, or a folder holds none; PermissionError when one cannot be
+    looked into; ValueError when a path is empty, or one folder holds a step twice.
     """
     found = {os.path.abspath(file): file for file in _found(paths)}  # noqa: PTH100 - a link is a file of its own
     return placed({file: step_inside(file) for file in found.values()})
@@ -200,7 +201,7 @@ def _check(archive: zipfile.ZipFile) -> None:
 
 
 def _inside(folder: Path) -> list[Path]:
-    files = [file for file in folder.rglob("*") if _is_checkpoint(file)]
+    files = [file for file in files_below(folder) if _is_checkpoint(file)]
     if not files:
         raise FileNotFoundError(
             f"no checkpoint in {folder}: expected files that end in {', '.join(SUFFIXES)}, RLlib's module_state.pkl or "

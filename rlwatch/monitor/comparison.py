@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -40,6 +41,7 @@ class Look:
     `targets`: the statistics of its maps, without a drift, for which `traces` are kept. `validity`: the figures of the
     checks on them, empty where they were not made. `cost`: seconds per part of the work. `actions`: the maps of every
     action, where asked for. `fallback`: why the maps were made by another method than the one that was asked for.
+    `options`: the method's own keywords, as of `plainly`.
     """
 
     q_values: Float[np.ndarray, "probe action"]
@@ -51,6 +53,7 @@ class Look:
     cost: Mapping[str, float]
     actions: Maps | None = None
     fallback: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class Comparison:
             game=self.game,
             probe=self.probe,
             method=look.method,
+            options=look.options,
             q=q,
             targets=targets,
             untrained=self.baseline,

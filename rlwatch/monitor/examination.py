@@ -26,7 +26,7 @@ from rlwatch.monitor.comparison import Comparison, Look, Maps, timed
 from rlwatch.monitor.gathering import Gathering, above_rounding, shown_frames
 from rlwatch.monitor.matching import check_places, matched
 from rlwatch.monitor.trust import Sample, sample, trust, validity
-from rlwatch.report import Report
+from rlwatch.report import Report, plainly
 
 Part = tuple[Mapping[str, Explanation], float]
 """The probe or a batch of it explained, per target, and the seconds that it took."""
@@ -225,7 +225,9 @@ class Examination:
             measured = {name: one.measured(episode, np.random.default_rng(self.seed)) for name, one in gathered.items()}
             traces = {name: one.trace for name, one in gathered.items()}
         maps = Maps(table[self.shown], {name: one.relevance for name, one in gathered.items()})
-        return Look(table, maps, measured, traces, greedy.method, validity={}, cost=cost, fallback=greedy.fallback)
+        about: dict[str, Any] = {"cost": cost, "fallback": greedy.fallback}
+        about["options"] = {} if greedy.fallback else plainly(self.options)
+        return Look(table, maps, measured, traces, greedy.method, validity={}, **about)
 
     def _batch_by_batch(self, network: Network, cost: dict[str, float]) -> Iterator[Mapping[str, Explanation]]:
         settings = {"batch_size": BATCH, **self.options}

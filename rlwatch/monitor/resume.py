@@ -4,11 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
 from rlwatch.checkpoints import Checkpoint
 from rlwatch.measures.relevance import ObjectRelevance
 from rlwatch.monitor.comparison import Past
 from rlwatch.monitor.schedule import is_sparse
+from rlwatch.report import plainly
+from rlwatch.tensorboard.blobs import rounded
 from rlwatch.tensorboard.runs import EVERY_CHECKPOINT, UNMEASURED, Run, history, newest_scales, read_run
 
 
@@ -45,12 +48,18 @@ class Log:
             needed = not logged or (following is not None and following.step not in self.steps)
             yield Planned(one, logged, needed, not logged and (following is None or is_sparse(index, full)))
 
-    def check(self, probe: str, method: object, fallback: object = None) -> None:
-        """Raises: ValueError when the log is of another probe, or of another method and not of its `fallback`."""
-        wanted = {"probe": (probe,)} | ({"method": (method, fallback)} if isinstance(method, str) else {})
-        for word, (value, *others) in wanted.items():
-            found = self.run.report.get(word, value)
-            if found not in {value, *others}:
+    def check(self, probe: str, method: object, options: Mapping[str, Any]) -> None:
+        """Raises: ValueError when the log is of another probe, or of another method or keywords of it.
+
+        One that had to take the method's `fallback` is none of another. A method without a name is not checked.
+        """
+        logged = self.run.report
+        wanted = {"probe": probe}
+        if isinstance(method, str) and logged.get("method") != options.get("fallback", ""):
+            wanted |= {"method": method, "options": rounded(plainly(options))}
+        for word, value in wanted.items():
+            found = logged.get(word, value)
+            if found != value:
                 raise ValueError(f"{self.run.folder} holds another {word}, {found}, got {value}: choose another logdir")
 
     def past(self, targets: Iterable[str], names: Iterable[str]) -> Past:
@@ -75,11 +84,11 @@ class Log:
             )
 
 
-def read_log(folder: Path | None, *, judged: bool = False, before: int | None = None) -> Log:
+def read_log(folder: Path | None, *, judged: bool = False, before: int | None = None, target: str | None = None) -> Log:
     """The log in a folder, empty where there is none.
 
-    `judged`: count only checkpoints whose maps were checked; `before`: only those before this step. A checkpoint that
-    a crash left half written does not count.
+    `judged`: count only checkpoints whose maps were checked; `before`: only those before this step; `target`: only
+    those of which it was explained. A checkpoint that a crash left half written does not count.
     """
     if folder is None or not any(folder.glob("*tfevents*")):
         return Log(Run(folder or Path(), {}, {}, {}), frozenset())
@@ -87,6 +96,8 @@ def read_log(folder: Path | None, *, judged: bool = False, before: int | None = 
     steps = _steps(run, EVERY_CHECKPOINT)
     if judged:
         steps &= set().union(*(_steps(run, tag) for tag in run.scalars if tag.startswith("rlwatch/validity/")))
+    if target is not None:
+        steps &= _steps(run, f"rlwatch/map/{target}/score")
     newest = run.report.get("step")
     counted = (step for step in steps if newest is None or step <= newest)
     return Log(

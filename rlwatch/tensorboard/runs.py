@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from rlwatch.folders import files_below
 from rlwatch.measures.relevance import ObjectRelevance
 from rlwatch.tensorboard.blobs import MAPS, REPORT, parse, read_header
 from rlwatch.tensorboard.events import read_events, unread
@@ -49,11 +50,12 @@ def read_runs(folder: Path) -> list[Run]:
 
     A run whose log stands in `rlwatch/` has the scalars of its trainer, too.
 
-    Raises: FileNotFoundError when there is no such folder; ValueError when no run in it holds rlwatch's tags.
+    Raises: FileNotFoundError when there is no such folder; PermissionError when it cannot be looked into; ValueError
+    when no run in it holds rlwatch's tags.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no run at {folder}: give the folder of a run, as TensorBoard's --logdir takes it")
-    logs = sorted({file.parent for file in folder.rglob("*tfevents*") if file.is_file()})
+    logs = sorted({file.parent for file in files_below(folder) if "tfevents" in file.name and file.is_file()})
     runs = [run for log in logs if _is_watched(run := read_run(log))]
     if runs:
         return [_with_trainer(run) for run in runs]
@@ -77,6 +79,12 @@ def read_run(folder: Path) -> Run:
 def logs_of(run: Run) -> list[Path]:
     """The folders whose event files a run is read from: its own and its trainer's."""
     return [run.folder, *([run.folder.parent] if run.folder.name == SUBFOLDER else [])]
+
+
+def method_of(run: Run) -> str:
+    """The method of the newest report with its keywords, as in `integrated_gradients (steps=8)`."""
+    options = ", ".join(f"{name}={value}" for name, value in sorted(run.report.get("options", {}).items()))
+    return f"{run.report['method']} ({options})" if options else str(run.report["method"])
 
 
 def damages(folder: Path) -> Iterator[str]:
