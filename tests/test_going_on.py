@@ -55,6 +55,18 @@ def test_findings_are_dated_to_the_checkpoint_before_the_break_and_the_scale_nev
     assert newest_scales(tmp_path / "anew") != scales
 
 
+@pytest.mark.parametrize("where", ["inline", "process"])
+def test_lifts_are_held_against_the_untrained_networks_of_before_the_break(tmp_path, attach, where):  # noqa: F811
+    watched(attach, (0, 10), where=where)
+    before = read_run(tmp_path).report["untrained"]
+    assert any(one["lift"] for objects in before.values() for one in objects.values())
+    watched(attach, (20,), where=where, purge_step=20, seed=1)
+    assert read_run(tmp_path).report["step"] == 20
+    assert read_run(tmp_path).report["untrained"] == before
+    watched(attach, (0,), logdir=tmp_path / "other", seed=1)
+    assert read_run(tmp_path / "other").report["untrained"] != before
+
+
 def test_what_lies_behind_the_step_that_a_training_goes_on_from_does_not_count(tmp_path, attach):  # noqa: F811
     watched(attach, (20,), purge_step=0)
     low = newest_scales(tmp_path)

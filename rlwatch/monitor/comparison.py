@@ -58,10 +58,15 @@ class Look:
 
 @dataclass(frozen=True)
 class Past:
-    """What a log says of a run's earlier checkpoints: the objects' lifts by step and target, and the colour scales."""
+    """What a log says of a run's earlier checkpoints: the objects' lifts by step and target, and the colour scales.
+
+    `baseline`: what it says of untrained networks. Drawn anew, they may be others: what layers hold besides weights
+    that they draw at birth (buffers, parameters of unknown layers) is as the training has made it until then.
+    """
 
     objects: Mapping[int, Mapping[str, Mapping[str, ObjectRelevance]]] = field(default_factory=dict)
     scales: Mapping[str, float] = field(default_factory=dict)
+    baseline: Baseline = field(default_factory=dict)
 
 
 @dataclass

@@ -90,6 +90,7 @@ class Logbook:
         past = past or Past()
         self._examination, self._writer, self._clock = examination, writer, clock
         self._clips = ClipMaker(examination.probe, scales=past.scales)
+        examination.comparison.baseline = past.baseline
         for step, objects in past.objects.items():
             examination.comparison.recall(step, objects)
         self._last: Report | None = None
@@ -137,7 +138,7 @@ class Logbook:
             if self._last is not None and self._last.step == job.step:
                 return self._completed(self._last, job)
             self._once = self._first_time(job)
-            report, page = self._made(job, laid_out=not self._once)
+            report, page = self._made(job, laid_out=self._last is not None)
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
             self._note(error, f"step {job.step:,}")
             return None, self._end(job.step, error)

@@ -1,6 +1,7 @@
 """Which of the checkpoints that are to be explained a log has already, and what it says of them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from rlwatch.checkpoints import Checkpoint
 from rlwatch.measures.relevance import ObjectRelevance
+from rlwatch.monitor.baseline import Baseline
 from rlwatch.monitor.comparison import Past
 from rlwatch.monitor.schedule import is_sparse
 from rlwatch.report import plainly
@@ -65,7 +67,8 @@ class Log:
     def past(self, targets: Iterable[str], names: Iterable[str]) -> Past:
         """What findings and clips go on from."""
         targets, names = list(targets), list(names)
-        return Past({step: self.objects(step, targets, names) for step in sorted(self.steps)}, self.scales)
+        objects = {step: self.objects(step, targets, names) for step in sorted(self.steps)}
+        return Past(objects, self.scales, self._baseline(targets, names) if objects else {})
 
     def objects(self, step: int, targets: Iterable[str], names: Iterable[str]) -> dict[str, dict[str, ObjectRelevance]]:
         """What the log says of a checkpoint, per target and object."""
@@ -75,6 +78,14 @@ class Log:
             for target in targets
         }
 
+    def _baseline(self, targets: Iterable[str], names: Sequence[str]) -> Baseline:
+        """What the newest report says of untrained networks; nothing where it lacks a target or an object."""
+        told = self.run.report.get("untrained", {})
+        try:
+            return {target: {name: _measured(told[target][name]) for name in names} for target in targets}
+        except (KeyError, TypeError):
+            return {}
+
     def _check_file(self, saved: Checkpoint) -> None:
         told, here = Path(str(self.run.report.get("checkpoint", ""))).parts, saved.path.parts
         common = min(len(told), len(here))
@@ -82,6 +93,12 @@ class Log:
             raise ValueError(
                 f"{self.run.folder} holds step {saved.step} of {Path(*told)}, got {saved.path}: choose another --logdir"
             )
+
+
+def _measured(told: Mapping[str, Any]) -> ObjectRelevance:
+    """What a report's JSON says of an object; what is null there was NaN."""
+    values: dict[str, Any] = {name: math.nan if value is None else value for name, value in told.items()}
+    return ObjectRelevance(**values)
 
 
 def read_log(folder: Path | None, *, judged: bool = False, before: int | None = None, target: str | None = None) -> Log:
