@@ -15,6 +15,7 @@ from typing import Any
 import cloudpickle
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 LARGEST = 1 << 28
 """Bytes of a structure: a network whose structure is larger holds a replay memory, or a game."""
@@ -55,6 +56,17 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[name-defined, unused-ignore]
             self._numbers[id(value)] = len(self.tensors)
             self.tensors.append(value)
         return self._numbers[id(value)]
+
+    def reducer_override(self, value: Any) -> Any:
+        """Takes parametrised modules apart (spectral norm, weight norm), which torch wants nobody to keep in a file."""
+        if isinstance(value, nn.Module) and is_parametrized(value):
+            return _bare, (type(value),), vars(value)
+        return super().reducer_override(value)
+
+
+def _bare(kind: type[nn.Module]) -> nn.Module:
+    """A module without anything in it yet."""
+    return kind.__new__(kind)
 
 
 class _Unpacker(pickle.Unpickler):
