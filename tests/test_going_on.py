@@ -8,7 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch import Watch
 from rlwatch.tensorboard.runs import newest_scales, read_run
-from tests.fixtures.watched import words
+from tests.fixtures.watched import read, words
 from tests.test_calls import attach  # noqa: F401 - a fixture
 from tests.test_faults import probe  # noqa: F401 - a fixture
 
@@ -121,6 +121,22 @@ def test_a_second_monitor_in_a_folder_is_warned_of_unless_it_goes_on(tmp_path, a
         assert "purge_step=" in told
         assert not warned(purge_step=1)
         assert not warned(logdir=tmp_path / "new")
+
+
+def test_a_process_that_starts_again_hides_nothing_of_the_log_and_keeps_its_colour_scale(tmp_path, attach):  # noqa: F811
+    watch = attach(where="process", purge_step=0)
+    look_at_the_paddle(watch)
+    with torch.no_grad():
+        watch._network[3].weight.mul_(64)
+    watch(0)
+    watch._settle()
+    scales = newest_scales(tmp_path)
+    watch._network.append(torch.nn.Linear(4, 4))  # other weights than the process has room for
+    watch(1)
+    watch._settle()
+    watch.close()
+    assert [event.step for event in read(tmp_path).Scalars("rlwatch/q/greedy")] == [0, 1]
+    assert newest_scales(tmp_path)["greedy"] == scales["greedy"]
 
 
 @pytest.mark.parametrize("where", ["inline", "process"])

@@ -60,7 +60,7 @@ class Outcome:
 
     `seconds` is what it took, of which `once` does not recur (the untrained baseline) and `costly` went into each of
     the costly parts that it got. `page`: what is still to be written, by whoever has the writer. `ended`: since when
-    nothing could be explained, and why.
+    nothing could be explained, and why. `scales`: those of the clips from then on.
     """
 
     job: Job
@@ -71,6 +71,7 @@ class Outcome:
     faults: tuple[Fault, ...] = ()
     page: Page | None = None
     ended: Finding | None = None
+    scales: Mapping[str, float] = field(default_factory=dict)
 
 
 class Logbook:
@@ -112,7 +113,8 @@ class Logbook:
         self._last = report or self._last
         BLOCKS.clear()  # between checkpoints memory is the training's
         seconds = self._clock() - began
-        return Outcome(job, report, seconds, self._once, dict(self._costly), tuple(self._faults), page, self._ended)
+        told = tuple(self._faults), page, self._ended, self._clips.scales
+        return Outcome(job, report, seconds, self._once, dict(self._costly), *told)
 
     def renew(self, network: Network) -> None:
         """Look at this network from now on."""

@@ -163,7 +163,10 @@ class Worker:
                 return
         self._job = None
         self._done.append(outcome)
-        self._reports += [outcome.report] if outcome.report else []
+        if outcome.report is not None:  # what the next worker goes on from: a second purge would hide this report
+            self._reports.append(outcome.report)
+            self._past = replace(self._past, scales=outcome.scales)
+            self._log = self._log and {**self._log, "purge_step": None}
 
     @contextlib.contextmanager
     def _uninterrupted(self) -> Iterator[None]:
