@@ -160,6 +160,24 @@ def test_a_training_that_diverges_is_told_with_the_step_and_the_reason(tmp_path,
     assert report["notes"][0] == watch.finding
 
 
+@pytest.mark.parametrize("where", ["inline", "process"])
+def test_a_network_that_fits_no_more_for_a_while_is_told_with_the_step(tmp_path, attach, where):  # noqa: F811
+    watch = attach(where=where)
+    look_at_the_paddle(watch)
+    for step in (0, 10, 20, 30):
+        if step == 10:
+            watch._network.append(torch.nn.Linear(4, 6))
+        if step == 30:
+            watch._network[4] = torch.nn.Linear(4, 4)
+        watch(step)
+        watch._settle()
+        assert [one.step for one in watch.findings if one.object == ""] == ([10] if step in {10, 20} else [])
+    watch.close()
+    told = ["nothing could" in text for _, text in words(tmp_path)]
+    assert [step for step, _ in words(tmp_path)] == [0, 10, 0, 30]
+    assert told == [False, True, False, False]
+
+
 def test_a_fault_that_passes_is_not_told_for_good(tmp_path, attach):  # noqa: F811
     watch = attach()
     weight = watch._network[3].weight

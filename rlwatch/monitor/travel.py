@@ -8,8 +8,11 @@ import io
 import mmap
 import os
 import pickle
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -187,3 +190,26 @@ class Hold:
         if not count:
             return torch.empty(one.shape, dtype=one.dtype)
         return torch.frombuffer(self._memory, dtype=one.dtype, count=count, offset=start).view(one.shape)
+
+
+def launched(*descriptors: int) -> subprocess.Popen[bytes]:
+    """The worker's process. Not by multiprocessing, which would run the training's script in it once more."""
+    import fcntl  # noqa: PLC0415 - Unix has it, and checkpoints inline are for all
+
+    own = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 3) for one in descriptors]  # 0 to 2 are the worker's streams
+    told = (*own, os.getpid())
+    code = "import sys; sys.path[:] = filter(None, sys.path)"  # the training's own path, without where it stands
+    command = [sys.executable, "-c", f"{code}; from rlwatch.monitor.worker import serve; serve{told}"]
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own code
+            command,
+            pass_fds=own,
+            env=os.environ | {"PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # an interrupt at the keyboard is the training's
+        )
+    finally:
+        for one in own:
+            os.close(one)
