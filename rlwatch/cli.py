@@ -13,7 +13,7 @@ from typing import Any
 from rlwatch import outputs
 from rlwatch.commands import compare, probes
 from rlwatch.commands.terminal import console_of, end_quietly, interrupted, own_output, say, shown_progress, table_of
-from rlwatch.commands.told import METHODS, above, check_target, folder, setting
+from rlwatch.commands.told import METHODS, above, check_target, file, folder, home, setting
 from rlwatch.connection import HERE, connected
 from rlwatch.loading import loaded
 from rlwatch.report import COLUMNS, MEANINGS, Report
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     probes.add_record(commands)
     probes.add_probe(commands)
     doctor = commands.add_parser("doctor", help="check the machine, the versions and the probes")
-    doctor.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    doctor.add_argument("--json", action="store_true", help="one JSON array instead of a table")
     doctor.set_defaults(run=_doctor)
     return parser
 
@@ -99,7 +99,9 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "step. lift 1 = no preference, 9 = nine times the "
         "average pixel's relevance.",
     )
-    explain.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="files, folders, runs, 'patterns'")
+    explain.add_argument(
+        "checkpoints", nargs="+", type=home, metavar="CHECKPOINT", help="files, folders, runs, 'patterns'"
+    )
     _add_question(explain)
     _add_told(explain)
     _add_answer(explain)
@@ -109,7 +111,7 @@ def _add_explain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _add_question(explain: argparse.ArgumentParser) -> None:
     """Add what a network is asked: about which frames, and how."""
     explain.add_argument(
-        "--probe", metavar="GAME|FILE", help="the frames to ask about (default: the checkpoint's game)"
+        "--probe", type=home, metavar="GAME|FILE", help="the frames to ask about (default: the checkpoint's game)"
     )
     methods = f"how to attribute (default: %(default)s): {', '.join(METHODS)}"
     explain.add_argument("--method", default="epsilon_gamma_box", help=methods)
@@ -160,8 +162,8 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         description="Write the RLWATCH tab of a run as one HTML file that holds all its data and opens in any browser, "
         "without TensorBoard or a network.",
     )
-    report.add_argument("folder", type=Path, metavar="RUN", help="a run's folder; of a folder of runs, all go in")
-    report.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s")
+    report.add_argument("folder", type=file, metavar="RUN", help="a run's folder; of a folder of runs, all go in")
+    report.add_argument("--out", type=file, default=Path("report.html"), metavar="FILE", help="default: %(default)s")
     report.add_argument(
         "--checkpoints",
         type=above(2),

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -12,6 +13,7 @@ from rlwatch.__main__ import run
 from rlwatch.atari import probe_file
 from rlwatch.atari.probe import Probe
 from rlwatch.cli import main
+from rlwatch.commands import compare as commands_compare
 from rlwatch.tensorboard.events import EventFile, read_events
 from rlwatch.tensorboard.writer import RunWriter
 from tests.fixtures.logs import looking, write_run
@@ -196,3 +198,30 @@ def test_ctrl_c_while_the_program_loads_ends_it_in_one_line(monkeypatch, capsys)
         pytest.fail("the traceback is the user's to read")
     assert status == 130
     assert capsys.readouterr().err == "rlwatch: interrupted\n"
+
+
+def test_the_home_folder_may_be_written_as_shells_leave_it(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    parse = cli._parser().parse_args
+    explain = parse(["explain", "~/runs/*", "./~/x.pt", "", "--logdir=~/x", "--probe=~/p.npz"])
+    assert explain.checkpoints == ["/home/me/runs/*", "./~/x.pt", ""]
+    assert (explain.logdir, explain.probe) == (Path("/home/me/x"), "/home/me/p.npz")
+    record = parse(["record", "pong", "--out=~/p.npz", "--policy=~/m.pt"])
+    assert (record.out, record.policy) == (Path("/home/me/p.npz"), "/home/me/m.pt")
+    probe = parse(["probe", "~/p.npz", "--png=~/p.png", "--objects=~/p.toml"])
+    assert (probe.probe, probe.png, probe.objects) == (
+        "/home/me/p.npz",
+        Path("/home/me/p.png"),
+        Path("/home/me/p.toml"),
+    )
+    report = parse(["report", "~/runs/x", "--out=~nobody-is-called-so/r.html"])
+    assert (report.folder, report.out) == (Path("/home/me/runs/x"), Path("~nobody-is-called-so/r.html"))
+    compare = parse(["compare", "~/runs/x", "--logdir=~/c"])
+    assert (compare.runs, compare.logdir) == (["/home/me/runs/x"], Path("/home/me/c"))
+    assert commands_compare._group("a=~/runs/*") == ("a", "/home/me/runs/*")
+
+
+def test_a_keyword_without_a_name_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["explain", "x.pt", "--set", "=3"])
+    assert "expected NAME=VALUE, got '=3'" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch import Watch
 from rlwatch.tensorboard.runs import newest_scales, read_run
-from tests.fixtures.watched import words
+from tests.fixtures.watched import read, words
 from tests.test_calls import attach  # noqa: F401 - a fixture
 from tests.test_faults import probe  # noqa: F401 - a fixture
 
@@ -135,6 +135,22 @@ def test_a_second_monitor_in_a_folder_is_warned_of_unless_it_goes_on(tmp_path, a
         assert not warned(logdir=tmp_path / "new")
 
 
+def test_a_process_that_starts_again_hides_nothing_of_the_log_and_keeps_its_colour_scale(tmp_path, attach):  # noqa: F811
+    watch = attach(where="process", purge_step=0)
+    look_at_the_paddle(watch)
+    with torch.no_grad():
+        watch._network[3].weight.mul_(64)
+    watch(0)
+    watch._settle()
+    scales = newest_scales(tmp_path)
+    watch._network.append(torch.nn.Linear(4, 4))  # other weights than the process has room for
+    watch(1)
+    watch._settle()
+    watch.close()
+    assert [event.step for event in read(tmp_path).Scalars("rlwatch/q/greedy")] == [0, 1]
+    assert newest_scales(tmp_path)["greedy"] == scales["greedy"]
+
+
 @pytest.mark.parametrize("where", ["inline", "process"])
 def test_a_training_that_diverges_is_told_with_the_step_and_the_reason(tmp_path, attach, where):  # noqa: F811
     watch = attach(where=where)
@@ -154,6 +170,24 @@ def test_a_training_that_diverges_is_told_with_the_step_and_the_reason(tmp_path,
     report = read_run(tmp_path).report
     assert report["step"] == 20
     assert report["notes"][0] == watch.finding
+
+
+@pytest.mark.parametrize("where", ["inline", "process"])
+def test_a_network_that_fits_no_more_for_a_while_is_told_with_the_step(tmp_path, attach, where):  # noqa: F811
+    watch = attach(where=where)
+    look_at_the_paddle(watch)
+    for step in (0, 10, 20, 30):
+        if step == 10:
+            watch._network.append(torch.nn.Linear(4, 6))
+        if step == 30:
+            watch._network[4] = torch.nn.Linear(4, 4)
+        watch(step)
+        watch._settle()
+        assert [one.step for one in watch.findings if one.object == ""] == ([10] if step in {10, 20} else [])
+    watch.close()
+    told = ["nothing could" in text for _, text in words(tmp_path)]
+    assert [step for step, _ in words(tmp_path)] == [0, 10, 0, 30]
+    assert told == [False, True, False, False]
 
 
 def test_a_fault_that_passes_is_not_told_for_good(tmp_path, attach):  # noqa: F811

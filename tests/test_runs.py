@@ -109,3 +109,15 @@ def test_runs_whose_method_had_other_keywords_are_told_apart(tmp_path):
         )
     told = "different methods, .*: integrated_gradients \\(steps=32\\), integrated_gradients \\(steps=4\\)"
     assert any(re.search(told, note) for note in compare([tmp_path / "a", tmp_path / "b"]).notes)
+
+
+def test_a_run_of_which_nothing_can_be_read_is_not_left_out_in_silence(tmp_path, caplog):
+    write_run(tmp_path / "a-1", looking([1.0, 2.0], [0, 10]))
+    (tmp_path / "a-2").mkdir()
+    (tmp_path / "a-2" / "events.out.tfevents.1").write_bytes(b"no record" * 100)
+    assert [run.folder.name for run in read_runs(tmp_path)] == ["a-1"]
+    told = f"{tmp_path / 'a-2' / 'events.out.tfevents.1'}: what its last 900 bytes hold is missing here"
+    assert told in caplog.text
+    for read in (read_runs, lambda folder: write_report(folder, tmp_path / "out.html")):
+        with pytest.raises(ValueError, match="what its last 900 bytes hold is missing here"):
+            read(tmp_path / "a-2")

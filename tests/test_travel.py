@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from rlwatch.monitor import travel
 from rlwatch.monitor.travel import Hold, form, pack, read_file, shared_file, unpack
@@ -37,6 +38,16 @@ def test_a_module_arrives_with_its_kinds_of_tensors_and_what_it_shares():
     assert [one.requires_grad for one in arrived.parameters()] == [one.requires_grad for one in network.parameters()]
     assert not arrived.training
     torch.testing.assert_close(arrived(torch.eye(3)), network(torch.eye(3)), rtol=0, atol=0)
+
+
+def test_a_parametrised_module_arrives_and_computes_the_same():
+    network = nn.Sequential(weight_norm(nn.Linear(3, 4)), spectral_norm(nn.Linear(4, 2)))
+    network(torch.eye(3))  # spectral norm learns from each pass of a training
+    network.eval()
+    arrived = sent(network)
+    assert torch.equal(arrived(torch.eye(3)), network(torch.eye(3)))
+    assert [*arrived.state_dict()] == [*network.state_dict()]
+    assert pack(network)[0] == pack(network)[0]
 
 
 def test_tensors_within_a_function_are_found():

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rlwatch.commands.terminal import console_of, say, table_of
-from rlwatch.commands.told import folder
+from rlwatch.commands.told import folder, home
 from rlwatch.compare import ComparedObject, Comparison, Variant, compare
 from rlwatch.measures.seeds import Band, Median
 from rlwatch.report import MEANINGS
@@ -32,7 +32,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "with 95 % intervals by stratified bootstrap over seeds (Agarwal et al. 2021). Runs whose folders differ by a "
         "trailing seed number (and a date), and whose hyperparameters by the seed only, are one variant.",
     )
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs, as TensorBoard's --logdir takes them")
+    parser.add_argument(
+        "runs", nargs="*", type=home, metavar="RUN", help="folders of runs, as TensorBoard's --logdir takes them"
+    )
     parser.add_argument(
         "--group",
         action="append",
@@ -88,7 +90,7 @@ def _group(told: str) -> tuple[str, str]:
     name, separator, pattern = told.partition("=")
     if not (name and separator and pattern):
         raise ValueError(f"--group must be NAME=GLOB, got {told!r}: for instance --group dueling='runs/dueling-*'")
-    return name, pattern
+    return name, home(pattern)
 
 
 def _print(compared: Comparison, console: Console) -> None:

@@ -5,13 +5,12 @@ import json
 import shlex
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from rlwatch.commands.terminal import console_of, say, table_of
-from rlwatch.commands.told import above
+from rlwatch.commands.told import above, file, home
 
 SURE = {
     "tracked": "in which part of the screens, between its first and its last, it was found",
@@ -28,9 +27,10 @@ def add_record(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Play a game and keep a probe: the fixed set of frames that every checkpoint is asked about.",
     )
     record.add_argument("game", metavar="GAME", help="an ALE game: breakout, pong, ms_pacman, ALE/Seaquest-v5, ...")
-    record.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the probe goes (.npz)")
+    record.add_argument("--out", type=file, required=True, metavar="FILE", help="where the probe goes (.npz)")
     record.add_argument(
         "--policy",
+        type=home,
         metavar="scripted|random|CHECKPOINT",
         help="who plays (default: scripted where there is a scripted player for the game, else random)",
     )
@@ -42,9 +42,11 @@ def add_record(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def add_probe(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Give the parser the command that says what is in a probe."""
     probe = commands.add_parser("probe", help="say what is in a probe")
-    probe.add_argument("probe", metavar="GAME|FILE", help="a game whose probe ships with rlwatch, or a probe file")
-    probe.add_argument("--objects", type=Path, metavar="TOML", help="your own names for its objects (see README)")
-    probe.add_argument("--png", type=Path, metavar="FILE", help="write a contact sheet of its frames")
+    probe.add_argument(
+        "probe", type=home, metavar="GAME|FILE", help="a game whose probe ships with rlwatch, or a probe file"
+    )
+    probe.add_argument("--objects", type=file, metavar="TOML", help="your own names for its objects (see README)")
+    probe.add_argument("--png", type=file, metavar="FILE", help="write a contact sheet of its frames")
     probe.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     probe.set_defaults(run=_probe)
 

@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -31,13 +32,23 @@ def above(least: int) -> Callable[[str], int]:
     return read
 
 
+def home(text: str) -> str:
+    """A path whose ~ stands for the home folder: shells leave it as it is behind = and within quotes."""
+    return os.path.expanduser(text)  # noqa: PTH111 - an empty text stays one, and so does a ~ of nobody
+
+
+def file(text: str) -> Path:
+    """A file, perhaps in the home folder."""
+    return Path(home(text))
+
+
 def setting(text: str) -> tuple[str, object]:
     """A keyword and its value, which is a number, true, false, null or a word.
 
     Raises: argparse.ArgumentTypeError when there is no `=`.
     """
     name, separator, value = text.partition("=")
-    if not separator:
+    if not (name and separator):
         raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
     try:
         return name, json.loads(value)
@@ -52,7 +63,7 @@ def folder(text: str) -> Path:
     """
     if not text.strip():
         raise argparse.ArgumentTypeError(f"expected a folder, got {text!r}: this one is '.'")
-    return Path(text)
+    return file(text)
 
 
 def check_target(target: str) -> None:

@@ -127,6 +127,11 @@ class ClipMaker:
         )
         return encode_gif(pictures.indices, pictures.palette)
 
+    @property
+    def scales(self) -> dict[str, float]:
+        """The scale of each target so far."""
+        return dict(self._scales)
+
     def _scales_of(self, maps: Maps) -> dict[str, float]:
         """The scale of each target, after these maps have been taken into account, once."""
         if self._scaled is None or self._scaled() is not maps:

@@ -60,7 +60,7 @@ class Outcome:
 
     `seconds` is what it took, of which `once` does not recur (the untrained baseline) and `costly` went into each of
     the costly parts that it got. `page`: what is still to be written, by whoever has the writer. `ended`: since when
-    nothing could be explained, and why.
+    nothing could be explained, and why. `scales`: those of the clips from then on.
     """
 
     job: Job
@@ -71,6 +71,7 @@ class Outcome:
     faults: tuple[Fault, ...] = ()
     page: Page | None = None
     ended: Finding | None = None
+    scales: Mapping[str, float] = field(default_factory=dict)
 
 
 class Logbook:
@@ -113,16 +114,17 @@ class Logbook:
         self._last = report or self._last
         BLOCKS.clear()  # between checkpoints memory is the training's
         seconds = self._clock() - began
-        return Outcome(job, report, seconds, self._once, dict(self._costly), tuple(self._faults), page, self._ended)
+        told = tuple(self._faults), page, self._ended, self._clips.scales
+        return Outcome(job, report, seconds, self._once, dict(self._costly), *told)
 
     def renew(self, network: Network) -> None:
         """Look at this network from now on."""
         self._examination.network = network
 
-    def remember(self, report: Report) -> None:
-        """Go on behind a report that another logbook has made."""
+    def remember(self, report: Report, ended: Finding | None = None) -> None:
+        """Go on behind a report that another logbook has made, and has perhaps said of that it is the last."""
         self._examination.comparison.remember(report)
-        self._last = report
+        self._last, self._ended = report, ended
 
     def close(self) -> None:
         """Close the log.
@@ -150,9 +152,8 @@ class Logbook:
         """The last page, which says that it is the last, and why; None where it has said so, or there is none."""
         if self._last is None or self._ended is not None:
             return None
-        text = ENDED.format(step=step, reason=str(error) or type(error).__name__)
-        self._ended = Finding(step, "", "", text)
-        return Page(replace(self._last, notes=(text, *self._last.notes)), ended=step)
+        self._ended, page = ending(self._last, step, error)
+        return page
 
     def _made(self, job: Job, *, laid_out: bool) -> tuple[Report, Page]:
         page = self._drawn(job)
@@ -261,6 +262,12 @@ class Inline:
         Raises: OSError when the disk is full or the file is gone.
         """
         self._logbook.close()
+
+
+def ending(last: Report, step: int, error: Exception) -> tuple[Finding, Page]:
+    """The finding that nothing could be explained from a step on, and the page that says it of the last report."""
+    text = ENDED.format(step=step, reason=str(error) or type(error).__name__)
+    return Finding(step, "", "", text), Page(replace(last, notes=(text, *last.notes)), ended=step)
 
 
 def write(writer: RunWriter, page: Page) -> None:

@@ -8,13 +8,17 @@ import io
 import mmap
 import os
 import pickle
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 LARGEST = 1 << 28
 """Bytes of a structure: a network whose structure is larger holds a replay memory, or a game."""
@@ -55,6 +59,17 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[name-defined, unused-ignore]
             self._numbers[id(value)] = len(self.tensors)
             self.tensors.append(value)
         return self._numbers[id(value)]
+
+    def reducer_override(self, value: Any) -> Any:
+        """Takes parametrised modules apart (spectral norm, weight norm), which torch wants nobody to keep in a file."""
+        if isinstance(value, nn.Module) and is_parametrized(value):
+            return _bare, (type(value),), vars(value)
+        return super().reducer_override(value)
+
+
+def _bare(kind: type[nn.Module]) -> nn.Module:
+    """A module without anything in it yet."""
+    return kind.__new__(kind)
 
 
 class _Unpacker(pickle.Unpickler):
@@ -175,3 +190,26 @@ class Hold:
         if not count:
             return torch.empty(one.shape, dtype=one.dtype)
         return torch.frombuffer(self._memory, dtype=one.dtype, count=count, offset=start).view(one.shape)
+
+
+def launched(*descriptors: int) -> subprocess.Popen[bytes]:
+    """The worker's process. Not by multiprocessing, which would run the training's script in it once more."""
+    import fcntl  # noqa: PLC0415 - Unix has it, and checkpoints inline are for all
+
+    own = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 3) for one in descriptors]  # 0 to 2 are the worker's streams
+    told = (*own, os.getpid())
+    code = "import sys; sys.path[:] = filter(None, sys.path)"  # the training's own path, without where it stands
+    command = [sys.executable, "-c", f"{code}; from rlwatch.monitor.worker import serve; serve{told}"]
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own code
+            command,
+            pass_fds=own,
+            env=os.environ | {"PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # an interrupt at the keyboard is the training's
+        )
+    finally:
+        for one in own:
+            os.close(one)

@@ -8,12 +8,11 @@ import contextlib
 import os
 import pickle
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -23,9 +22,9 @@ from rlwatch.monitor.asking import Network
 from rlwatch.monitor.comparison import Past
 from rlwatch.monitor.examination import Examination
 from rlwatch.monitor.faults import Fault
-from rlwatch.monitor.logbook import Job, Logbook, Outcome
-from rlwatch.monitor.travel import Form, Hold, form, pack, read_file, shared_file, unpack
-from rlwatch.report import Report
+from rlwatch.monitor.logbook import Job, Logbook, Outcome, Page, ending, write
+from rlwatch.monitor.travel import Form, Hold, form, launched, pack, read_file, shared_file, unpack
+from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.writer import RunWriter
 
 LIVES = 2
@@ -40,7 +39,7 @@ NICENESS = 10
 
 @dataclass(frozen=True)
 class Letter:
-    """What a worker starts with; `past` and `reports` came before it, so that findings and onsets go on.
+    """What a worker starts with; `past`, `reports` and `ended` came before it, so that findings and onsets go on.
 
     `numbers`: the type of the floats that the training makes where it names none.
     """
@@ -51,6 +50,7 @@ class Letter:
     log: Mapping[str, Any] | None
     past: Past
     reports: tuple[Report, ...] = ()
+    ended: Finding | None = None
     numbers: torch.dtype = field(default_factory=torch.get_default_dtype)
 
 
@@ -72,6 +72,7 @@ class Worker:
         self._done: list[Outcome] = []
         self._reports: list[Report] = []
         self._job: Job | None = None
+        self._ended: Finding | None = None
         self._submitting = self._looked = 0.0
         self._start()
 
@@ -132,11 +133,12 @@ class Worker:
         memory = shared_file(sum(one.size for one in forms))
         self._hold = Hold(memory, forms)
         self._hold.load(tensors)
-        letter = Letter(self._structure, forms, self._settings, self._log, self._past, tuple(self._reports))
+        before = self._past, tuple(self._reports), self._ended
+        letter = Letter(self._structure, forms, self._settings, self._log, *before)
         content = cloudpickle.dumps(letter)
         post = shared_file(len(content), content)
         self._pipe, theirs = Pipe()
-        self._process = _launch(post, memory, theirs.fileno())
+        self._process = launched(post, memory, theirs.fileno())
         theirs.close()
         for descriptor in (post, memory):
             os.close(descriptor)
@@ -161,9 +163,12 @@ class Worker:
             except (EOFError, OSError):
                 self._died()
                 return
-        self._job = None
+        self._job, self._ended = None, outcome.ended
         self._done.append(outcome)
-        self._reports += [outcome.report] if outcome.report else []
+        if outcome.report is not None:  # what the next worker goes on from: a second purge would hide this report
+            self._reports.append(outcome.report)
+            self._past = replace(self._past, scales=outcome.scales)
+            self._log = self._log and {**self._log, "purge_step": None}
 
     @contextlib.contextmanager
     def _uninterrupted(self) -> Iterator[None]:
@@ -190,29 +195,6 @@ class Worker:
         assert self._job is not None  # noqa: S101 - only a job can fail
         self._done.append(Outcome(self._job, None, 0.0, faults=(Fault(f"step {self._job.step:,}", reason),)))
         self._job = None
-
-
-def _launch(*descriptors: int) -> subprocess.Popen[bytes]:
-    """The worker's process. Not by multiprocessing, which would run the training's script in it once more."""
-    import fcntl  # noqa: PLC0415 - Unix has it, and checkpoints inline are for all
-
-    own = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 3) for one in descriptors]  # 0 to 2 are the worker's streams
-    told = (*own, os.getpid())
-    code = "import sys; sys.path[:] = filter(None, sys.path)"  # the training's own path, without where it stands
-    command = [sys.executable, "-c", f"{code}; from rlwatch.monitor.worker import serve; serve{told}"]
-    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    try:
-        return subprocess.Popen(  # noqa: S603 - our own code
-            command,
-            pass_fds=own,
-            env=os.environ | {"PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,  # an interrupt at the keyboard is the training's
-        )
-    finally:
-        for one in own:
-            os.close(one)
 
 
 def serve(post: int, memory: int, pipe: int, training: int) -> None:
@@ -245,6 +227,7 @@ class _Desk:
         self._letter, self._hold = letter, Hold(memory, letter.forms)
         self._tensors = self._hold.empty()
         self._examination: Examination | None = None
+        self._ended = letter.ended
         self._logbook: Logbook | None = None
 
     def outcome(self, job: Job, structure: bytes | None) -> Outcome:
@@ -254,7 +237,9 @@ class _Desk:
         try:
             logbook = self._opened(structure)
         except Exception as error:  # noqa: BLE001 - told to the training's side, which tells the user
-            return Outcome(job, None, 0.0, faults=(Fault(f"step {job.step:,}", f"{type(error).__name__}: {error}"),))
+            fault = Fault(f"step {job.step:,}", f"{type(error).__name__}: {error}")
+            page = self._last_page(job.step, error)
+            return Outcome(job, None, 0.0, faults=(fault,), page=page, ended=self._ended)
         opening = 0.0 if began else _seconds()
         outcome = logbook.add(replace(job, spent=job.spent + opening))
         return replace(
@@ -270,6 +255,21 @@ class _Desk:
         if self._logbook is not None:
             self._logbook.close()
 
+    def _last_page(self, step: int, error: Exception) -> Page | None:
+        """Nothing, once the last report says that nothing could be explained since; its page for another's writer."""
+        if self._ended is not None or not self._letter.reports:
+            return None
+        self._ended, page = ending(self._letter.reports[-1], step, error)
+        with contextlib.suppress(OSError):  # the fault is told all the same
+            if self._writer is None:
+                return page
+            write(self._writer, page)
+        return None
+
+    @cached_property
+    def _writer(self) -> RunWriter | None:
+        return None if self._letter.log is None else RunWriter(**self._letter.log)
+
     def _opened(self, structure: bytes | None) -> Logbook:
         """The logbook of the network as it is now.
 
@@ -278,10 +278,9 @@ class _Desk:
         if self._examination is None or self._logbook is None:
             network = unpack(structure or self._letter.structure, self._tensors)
             self._examination = Examination(network, **self._letter.settings)
-            writer = None if self._letter.log is None else RunWriter(**self._letter.log)
-            self._logbook = Logbook(self._examination, writer, self._letter.past, clock=_seconds)
+            self._logbook = Logbook(self._examination, self._writer, self._letter.past, clock=_seconds)
             for report in self._letter.reports:
-                self._logbook.remember(report)
+                self._logbook.remember(report, self._ended)
         elif structure is not None:
             self._examination.network = unpack(structure, self._tensors)
         return self._logbook

@@ -30,6 +30,7 @@ EVERY_CHECKPOINT = "rlwatch/q/greedy"
 UNMEASURED = ObjectRelevance(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, 0)
 
 _ALL, _NEWEST = 0, 1
+_logger = logging.getLogger("rlwatch")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,18 +49,23 @@ class Run:
 def read_runs(folder: Path) -> list[Run]:
     """The runs that rlwatch watched in a folder and all below it, by name.
 
-    A run whose log stands in `rlwatch/` has the scalars of its trainer, too.
+    A run whose log stands in `rlwatch/` has the scalars of its trainer, too. One that is left out, since of its log
+    nothing of rlwatch's can be read before a damage, is told on stderr.
 
     Raises: FileNotFoundError when there is no such folder; PermissionError when it cannot be looked into; ValueError
     when no run in it holds rlwatch's tags.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no run at {folder}: give the folder of a run, as TensorBoard's --logdir takes it")
-    logs = sorted({file.parent for file in files_below(folder) if "tfevents" in file.name and file.is_file()})
-    runs = [run for log in logs if _is_watched(run := read_run(log))]
+    homes = sorted({file.parent for file in files_below(folder) if "tfevents" in file.name and file.is_file()})
+    runs = [run for home in homes if _is_watched(run := read_run(home))]
+    used = {home for run in runs for home in logs_of(run)}
+    lost = [note for home in homes if home not in used for note in damages(home)]
     if runs:
+        for note in lost:
+            _logger.warning("rlwatch: left out: %s", note)
         return [_with_trainer(run) for run in runs]
-    found = "event files without them" if logs else "no event files"
+    found = "; ".join(lost) or ("event files without them" if homes else "no event files")
     raise ValueError(
         f"expected a run with the tags rlwatch/lift/… in {folder}, got {found}: watch a training, or write one with "
         f"`rlwatch explain CHECKPOINT… --logdir {folder}`"

@@ -35,9 +35,10 @@ def write_report(folder: Path, out: Path, *, checkpoints: int = 60) -> list[str]
     store = _store(folder)
     runs = store.runs(*_WHERE)
     if not runs:
+        found = "; ".join(damages(folder)) or "none"
         raise ValueError(
-            f"{folder} must hold an event file with data of the RLWATCH tab, got none: give the --logdir of a training "
-            "with Watch, or write one with `rlwatch explain CHECKPOINT... --logdir DIR`"
+            f"{folder} must hold an event file with data of the RLWATCH tab, got {found}: give the --logdir of a "
+            "training with Watch, or write one with `rlwatch explain CHECKPOINT... --logdir DIR`"
         )
     parts = {run["run"]: _run(store, run["run"], checkpoints) for run in runs}
     damaged = [note for run in parts for note in damages(folder / run)]
