@@ -24,7 +24,7 @@ class Alone:
     """Examines in this process."""
 
     def __init__(self, questions: Questions) -> None:
-        self._questions = questions
+        self._questions, self._baselines = questions, dict[str, Baseline]()
 
     def looks(self, planned: Iterable[Planned]) -> Iterator[Looked]:
         """Each checkpoint in order with its look, None where none is needed, or why there can be none.
@@ -35,7 +35,10 @@ class Alone:
 
     def baseline(self, one: Planned) -> Baseline:
         """What freshly drawn networks say that are as the checkpoint's, whose look has come back."""
-        return self._questions.examination.untrained_baseline(one.saved.network)
+        kind = repr(one.saved.network)
+        if kind not in self._baselines:
+            self._baselines[kind] = self._questions.examination.untrained_baseline(one.saved.network)
+        return self._baselines[kind]
 
     def _looked(self, one: Planned) -> Looked:
         try:
@@ -67,9 +70,9 @@ class Cluster:
         """
         waiting = deque[tuple[Planned, Any]]()
         for one in planned:
-            if not (one.logged or one.saved.training in self._twins):
-                drawn = [self._begun(twin, one.saved.path, number) for number in range(Examination.twins)]
-                self._twins[one.saved.training] = drawn
+            kind = repr(one.saved.network)
+            if not (one.logged or kind in self._twins):
+                self._twins[kind] = [self._begun(twin, one.saved.path, number) for number in range(Examination.twins)]
             waiting.append((one, self._begun_look(one) if one.needed else None))
             if len(waiting) == AHEAD * self._cores:
                 yield self._looked(*waiting.popleft())
@@ -77,11 +80,12 @@ class Cluster:
             yield self._looked(*waiting.popleft())
 
     def baseline(self, one: Planned) -> Baseline:
-        """As of `Alone`, by the first checkpoint of its training: all of them are drawn anew alike.
+        """As of `Alone`, by the first checkpoint of its kind: all of them are drawn anew alike.
 
         Raises: as `looks` does.
         """
-        return merged([self._result(drawn, "an untrained network") for drawn in self._twins[one.saved.training]])
+        drawn = self._twins[repr(one.saved.network)]
+        return merged([self._result(each, "an untrained network") for each in drawn])
 
     def _begun(self, task: Any, *about: Any) -> Any:
         return self._remote(task).remote(self._asked, *about)

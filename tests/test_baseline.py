@@ -13,7 +13,7 @@ from rlwatch.measures.sums import pixels
 from rlwatch.monitor.baseline import merged, part_of_probe
 from rlwatch.monitor.examination import Examination
 from rlwatch.offline import explain_checkpoints
-from tests.fixtures.saved import save_two_kinds, small_probe, without_cost
+from tests.fixtures.saved import save_checkpoints, save_two_kinds, small_probe, without_cost
 from tests.fixtures.watched import Nature
 
 
@@ -96,3 +96,12 @@ def test_each_of_several_trainings_is_held_against_fresh_networks_of_its_own_kin
     apart = [without_cost(explain_checkpoints([one], **settings)) for one in folders]
     assert without_cost(explain_checkpoints(folders, **settings)) == apart[0] + apart[1]
     assert apart[0][0]["untrained"] != apart[1][0]["untrained"]
+
+
+def test_trainings_of_one_kind_of_network_share_its_fresh_networks(tmp_path, monkeypatch):
+    folders = [save_checkpoints(tmp_path / name, 1) for name in ("one", "two")]
+    drawn, draw = [], Examination.untrained_baseline
+    monkeypatch.setattr(Examination, "untrained_baseline", lambda *asked: drawn.append(asked) or draw(*asked))
+    told = without_cost(explain_checkpoints(folders, probe=small_probe(tmp_path), method="epsilon"))
+    assert len(drawn) == 1
+    assert told[0]["untrained"] == told[1]["untrained"]

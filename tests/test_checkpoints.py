@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rlwatch.checkpoints import load, placed_files, plain_pickle
-from tests.fixtures.saved import nature
+from tests.fixtures.saved import nature, save_checkpoints
 from tests.frameworks import cleanrl_style
 
 FRAMES = torch.randint(0, 256, (3, 4, 84, 84), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -23,6 +23,14 @@ def test_a_saved_network_gives_the_same_q_values(tmp_path, wrap):
     saved = load(path)
     assert torch.equal(saved.network(FRAMES), network(FRAMES.float() / 255))
     assert saved.step == 20
+
+
+@pytest.mark.parametrize("told", [{"divisor": 1.0}, {"head": "quantiles", "actions": 2}, {"activation": "tanh"}])
+def test_networks_read_alike_look_alike_when_they_are_printed_and_others_do_not(tmp_path, told):
+    folder = save_checkpoints(tmp_path / "saved", 2)
+    one, other = (load(file).network for file in sorted(folder.iterdir()))
+    assert repr(one) == repr(other)
+    assert repr(load(next(folder.iterdir()), **told).network) != repr(one)
 
 
 def test_reading_draws_no_random_numbers(tmp_path):

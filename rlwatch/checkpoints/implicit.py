@@ -40,6 +40,10 @@ class Implicit(nn.Module):
         q_values: Tensor = (quantiles * weights.unsqueeze(-1)).sum(1)
         return q_values
 
+    def extra_repr(self) -> str:
+        """What tells the network from others of the same layers."""
+        return f"divisor={self.divisor}, offset={self.offset}"
+
     def _fractions(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """The fractions of each observation and their weights, (probe, fraction)."""
         if self.propose is None:

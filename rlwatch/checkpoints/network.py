@@ -55,6 +55,12 @@ class SavedNetwork(nn.Module):
         q_values: Tensor = table.mean(2) if self.support is None else (table.softmax(2) * self.support).sum(2)
         return q_values
 
+    def extra_repr(self) -> str:
+        """What tells the network from others of the same layers."""
+        told = {name: getattr(self, name) for name in ("divisor", "offset", "actions", "quantiles_first")}
+        told["support"] = None if self.support is None else self.support.tolist()
+        return ", ".join(f"{name}={value}" for name, value in told.items())
+
     def _table(self, outputs: Tensor, actions: int) -> Tensor:
         """A stream's outputs as (probe, action, number)."""
         if self.quantiles_first:
