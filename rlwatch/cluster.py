@@ -35,10 +35,10 @@ class Alone:
 
     def baseline(self, one: Planned) -> Baseline:
         """What freshly drawn networks say that are as the checkpoint's, whose look has come back."""
-        kind = repr(one.saved.network)
-        if kind not in self._baselines:
-            self._baselines[kind] = self._questions.examination.untrained_baseline(one.saved.network)
-        return self._baselines[kind]
+        saved = one.saved
+        if saved.kind not in self._baselines:
+            self._baselines[saved.kind] = self._questions.examination.untrained_baseline(saved.network)
+        return self._baselines[saved.kind]
 
     def _looked(self, one: Planned) -> Looked:
         try:
@@ -70,7 +70,7 @@ class Cluster:
         """
         waiting = deque[tuple[Planned, Any]]()
         for one in planned:
-            kind = repr(one.saved.network)
+            kind = one.saved.kind
             if not (one.logged or kind in self._twins):
                 self._twins[kind] = [self._begun(twin, one.saved.path, number) for number in range(Examination.twins)]
             waiting.append((one, self._begun_look(one) if one.needed else None))
@@ -84,8 +84,7 @@ class Cluster:
 
         Raises: as `looks` does.
         """
-        drawn = self._twins[repr(one.saved.network)]
-        return merged([self._result(each, "an untrained network") for each in drawn])
+        return merged([self._result(drawn, "an untrained network") for drawn in self._twins[one.saved.kind]])
 
     def _begun(self, task: Any, *about: Any) -> Any:
         return self._remote(task).remote(self._asked, *about)

@@ -35,6 +35,11 @@ class Checkpoint:
     returns: float = math.nan
     training: str = ""
 
+    @property
+    def kind(self) -> str:
+        """What its network is but for the weights: those of one kind are drawn anew alike."""
+        return repr(self.network)
+
 
 def load(
     path: str | Path,

@@ -225,9 +225,8 @@ class Examination:
             measured = {name: one.measured(episode, np.random.default_rng(self.seed)) for name, one in gathered.items()}
             traces = {name: one.trace for name, one in gathered.items()}
         maps = Maps(table[self.shown], {name: one.relevance for name, one in gathered.items()})
-        about: dict[str, Any] = {"cost": cost, "fallback": greedy.fallback}
-        about["options"] = {} if greedy.fallback else plainly(self.options)
-        return Look(table, maps, measured, traces, greedy.method, validity={}, **about)
+        told = {} if greedy.fallback else plainly(self.options)
+        return Look(table, maps, measured, traces, greedy.method, {}, cost, fallback=greedy.fallback, options=told)
 
     def _batch_by_batch(self, network: Network, cost: dict[str, float]) -> Iterator[Mapping[str, Explanation]]:
         settings = {"batch_size": BATCH, **self.options}
@@ -256,8 +255,7 @@ class Examination:
         return of_part(self.options, part, len(self._observations))
 
     def _explain(self, network: Network, observations: Tensor, options: Mapping[str, Any]) -> dict[str, Explanation]:
-        settings = {"batch_size": BATCH, **options}
-        return explain_targets(network, observations, self.targets, self.method, **settings)
+        return explain_targets(network, observations, self.targets, self.method, **{"batch_size": BATCH, **options})
 
     def _first_explained(self) -> dict[str, Explanation]:
         """Raises: TypeError, ValueError when the network, or the method's keywords, do not fit."""

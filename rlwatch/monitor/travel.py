@@ -1,7 +1,8 @@
 """How a network travels to another process: its structure once, afterwards its tensors alone.
 
 Tensors are left out of the pickle and go through memory that both processes see. Whatever the network is (a module, a
-function around one), what it holds is found anew each time, and what has changed besides tensors is noticed.
+function around one), what it holds is found anew each time, and what has changed besides tensors is noticed. The other
+process begins with `launched`, which hands it that memory.
 """
 
 import io
