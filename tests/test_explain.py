@@ -270,7 +270,7 @@ def test_a_scripted_network_is_refused():
 )
 def test_outputs_that_are_no_table_of_q_values_are_refused(outputs_of, got):
     network = build(Nature)
-    with pytest.raises(ValueError, match=rf"expected Q-values of shape \(3, actions\), got {got}.*mean\(-1\)"):
+    with pytest.raises(ValueError, match=rf"expected Q-values of shape \(3, actions\), got {got}.*Read.*mean\(-1\)"):
         explain(lambda frames: outputs_of(network(frames)), observations())
 
 

@@ -155,8 +155,9 @@ def _q_values(outputs: Any, interception: Interception, probes: int) -> tuple[Te
     if q_values is None or q_values.ndim != 2 or len(q_values) != probes:  # noqa: PLR2004  (probe, action)
         got = type(outputs).__name__ if q_values is None else f"shape {tuple(q_values.shape)}"
         raise ValueError(
-            f"expected Q-values of shape ({probes}, actions), got {got}: pass a function that returns them, such as "
-            "lambda observations: network(observations).mean(-1) for quantiles"
+            f"expected Q-values of shape ({probes}, actions), got {got}: pass Read(q_network, lambda network, frames: "
+            "...) of rlwatch.unwrap, which returns them, such as network(frames).mean(-1) of quantiles, "
+            "(network(frames) * support).sum(-1) of probabilities"
         )
     if not q_values.isfinite().all():
         raise ValueError(_not_finite(q_values))
@@ -170,7 +171,10 @@ def _not_finite(q_values: Tensor) -> str:
     bad, masked = int((~q_values.isfinite()).any(1).sum()), q_values.isneginf().all(0)
     why = "the weights have diverged"
     if masked.any() and not masked.all() and q_values[:, ~masked].isfinite().all():
-        why = "of some actions they are -inf, as masks make them: pass a function that returns them without a mask"
+        why = (
+            "of some actions they are -inf, as masks make them: pass Read(q_network, lambda network, frames: ...) of "
+            "rlwatch.unwrap, which returns them without a mask"
+        )
     return f"the Q-values of {bad} of {len(q_values)} observations are not finite: {why}"
 
 

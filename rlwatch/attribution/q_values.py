@@ -35,7 +35,7 @@ def q_values_of(outputs: Any) -> Tensor | None:
         if fields is outputs and len(tables) > 1:
             raise ValueError(
                 f"the network returns {', '.join(map(repr, tables))}, none of which is called 'q_values' or 'q': pass "
-                "a function that returns the Q-values alone, such as lambda observations: network(observations)['...']"
+                "Read(q_network, lambda network, frames: network(frames)['...']) of rlwatch.unwrap, with the right name"
             )
     found = tensors_in(outputs)
     alike = [one for one in found if one.ndim == TABLE and one.shape == found[0].shape]

@@ -31,8 +31,9 @@ def contrast(q_values: Float[Tensor, "probe action"]) -> Float[Tensor, " probe"]
     actions = q_values.shape[1]
     if actions < 2:  # noqa: PLR2004  (a choice needs two)
         raise ValueError(
-            "contrast compares actions: expected at least 2, got 1: use target='greedy', and "
-            "where that one is the value of a state, pass the network that gives a Q-value for each action"
+            "contrast compares actions: expected at least 2, got 1: use target='greedy', and where that one is the "
+            "value of a state, pass the network that gives a Q-value for each action; of one that returns both "
+            "Read(q_network, lambda network, frames: ...) of rlwatch.unwrap, which returns Q"
         )
     wide = q_values.to(torch.promote_types(q_values.dtype, torch.float32))
     best = greedy(wide)
