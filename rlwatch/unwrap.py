@@ -122,9 +122,7 @@ def check_updates(optimizer: Optimizer, network: Network) -> None:
     Raises: ValueError when it does not; TypeError when it is no optimiser.
     """
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(
-            f"expected a torch optimiser, got {type(optimizer).__name__}: attach the one that trains the network"
-        )
+        raise TypeError(f"expected a torch optimiser, got {type(optimizer).__name__}: attach {_meant(optimizer)}")
     if not hasattr(optimizer, "_optimizer_step_post_hooks"):
         raise TypeError(
             f"expected an optimiser that has called torch's __init__, got a {type(optimizer).__name__} that has not: "
@@ -137,6 +135,12 @@ def check_updates(optimizer: Optimizer, network: Network) -> None:
             f"expected an optimiser of the Q-network, got a {type(optimizer).__name__} that updates none of its "
             f"{len(own)} parameters: attach the one that trains the network"
         )
+
+
+def _meant(given: object) -> str:
+    """Which optimiser is to be attached instead of a wrapper or a schedule."""
+    held = isinstance(getattr(given, "optimizer", None), Optimizer)
+    return "the one that it holds, its .optimizer" if held else "the one that trains the network"
 
 
 def _inner(network: Network) -> Network:

@@ -108,6 +108,8 @@ def test_what_cannot_be_attached_is_refused_with_a_remedy(attach):  # noqa: F811
     optimizer = torch.optim.SGD(watch._network.parameters(), lr=0.0)
     with pytest.raises(TypeError, match="expected a torch optimiser, got NoneType"):
         watch.attach(None)
+    with pytest.raises(TypeError, match=r"got StepLR: attach the one that it holds, its \.optimizer"):
+        watch.attach(torch.optim.lr_scheduler.StepLR(optimizer, 10))
     with pytest.raises(ValueError, match="steps_per_update must be at least 1, got 0"):
         watch.attach(optimizer, steps_per_update=0)
     for setting in ({"steps_per_update": 1.5}, {"steps_per_update": "4"}, {"first_step": "4"}):
