@@ -52,6 +52,17 @@ def test_what_is_drawn_does_not_depend_on_the_weights_also_where_they_come_from_
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_what_a_network_keeps_of_its_last_pass_stands_in_no_way_of_a_copy():
+    network = build(Nature)
+    hidden = network(observations())
+    network.hidden, network.seen = (hidden, hidden * 2), {"features": [hidden]}
+    fresh = untrained(network, seed=0)
+    assert torch.equal(fresh.hidden[1], network.hidden[1])
+    assert fresh.seen["features"][0] is fresh.hidden[0]
+    assert network.hidden[0] is hidden
+    assert hidden.grad_fn is not None
+
+
 def test_a_network_that_cannot_be_copied_is_refused():
     network = nn.Linear(2, 2)
     network.generator = (value for value in ())

@@ -138,12 +138,17 @@ def _shared(network: nn.Module) -> dict[int, Any]:
 
 
 def _derived(network: nn.Module) -> dict[int, Any]:
-    """What deepcopy is to put for weights that `weight_norm` and `spectral_norm` compute, and which it would refuse."""
+    """What deepcopy is to put for tensors that are computed of others, and which it would refuse.
+
+    `weight_norm` and `spectral_norm` hold such weights, and networks the hidden state or the features of their last
+    pass.
+    """
     held = ((module, name, value) for module in nn.Module.modules(network) for name, value in vars(module).items())
     return {
-        id(value): value.detach().clone()
+        id(tensor): tensor.detach().clone()
         for module, name, value in held
-        if isinstance(value, Tensor) and any(hasattr(module, name + ending) for ending in COMPUTED_OF)
+        for tensor in tensors_in(value)
+        if not tensor.is_leaf or (tensor is value and any(hasattr(module, name + ending) for ending in COMPUTED_OF))
     }
 
 
