@@ -203,6 +203,16 @@ def test_a_network_that_fits_no_more_for_a_while_is_told_with_the_step(tmp_path,
     assert told == [False, True, False, False]
 
 
+@pytest.mark.parametrize("where", ["inline", "process"])
+def test_a_training_that_is_never_explained_is_told_in_the_findings(attach, where):  # noqa: F811
+    watch = attach(where=where)
+    torch.nn.init.constant_(watch._network[3].weight, torch.nan)
+    for step in (0, 10):
+        watch(step)
+        watch._settle()
+    assert watch.finding.startswith("from step 0 on nothing could be explained: the Q-values of")
+
+
 def test_a_fault_that_passes_is_not_told_for_good(tmp_path, attach):  # noqa: F811
     watch = attach()
     weight = watch._network[3].weight
