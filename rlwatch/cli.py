@@ -12,7 +12,18 @@ from typing import Any
 
 from rlwatch import outputs
 from rlwatch.commands import compare, probes
-from rlwatch.commands.terminal import console_of, end_quietly, interrupted, own_output, say, shown_progress, table_of
+from rlwatch.commands.terminal import (
+    console_of,
+    end_quietly,
+    interrupted,
+    own_output,
+    printable,
+    printable_warnings,
+    say,
+    shown_progress,
+    table_of,
+    tell,
+)
 from rlwatch.commands.told import METHODS, above, check_target, file, folder, home, setting
 from rlwatch.connection import HERE, connected
 from rlwatch.loading import loaded
@@ -45,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        status: int = options.run(options)
+        with printable_warnings():
+            status: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
         end_quietly()
@@ -53,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return interrupted()
     except (ValueError, OSError, TypeError, RuntimeError) as error:
-        print(f"rlwatch: {_words(error)}", file=sys.stderr)  # noqa: T201 - a program prints
+        tell(_words(error))
         return 1
     return status
 
@@ -177,7 +189,7 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _explain(options: argparse.Namespace) -> int:
     check_target(options.target)
     if options.method in SLOW:
-        print(f"rlwatch: {SLOW_WORDS.format(options.method)}", file=sys.stderr)  # noqa: T201 - a program prints
+        tell(SLOW_WORDS.format(options.method))
     with connected(options.ray) as cluster, shown_progress("checkpoints") as progress, own_output() as output:
         loaded(HERE)
         from rlwatch.offline import explain_checkpoints  # noqa: PLC0415 - torch loads only for what needs it
@@ -194,8 +206,8 @@ def _explain(options: argparse.Namespace) -> int:
             ray=cluster,
             progress=progress,
         )
-        tell = _print_json if options.json else _print_tables
-        tell(reports, options.target, output)
+        write = _print_json if options.json else _print_tables
+        write(reports, options.target, output)
     return 0
 
 
@@ -223,9 +235,10 @@ def _report(options: argparse.Namespace) -> int:
 
     outputs.check(options.out, "--out")
     for note in write_report(options.folder, options.out, checkpoints=options.checkpoints):
-        print(f"rlwatch: {note}", file=sys.stderr)  # noqa: T201 - a program prints
+        tell(note)
     if not outputs.is_stream(options.out):  # which may be the standard output
-        print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB, open it in a browser")  # noqa: T201
+        size = options.out.stat().st_size / 1e6
+        print(f"{printable(options.out)}: {size:.1f} MB, open it in a browser")  # noqa: T201 - a program prints
     return 0
 
 

@@ -76,7 +76,7 @@ def explain_checkpoints(
     targets = tuple(dict.fromkeys([*TARGETS, target]))
     drawn = logdir is not None
     before = read_log(logdir, judged=judge, target=target)
-    before.check(asked.digest, method, options or {})
+    before.check(asked, method, options or {})
     with _one_thread():
         examination = Examination(first.network, asked, method, options or {}, targets, observe)
     questions = Questions(examination, told, judge, drawn)

@@ -178,16 +178,17 @@ class Watch:
             if last is not None and last.step >= number and last.validity and last.all_actions:
                 return None
             number = number if last is None else max(number, last.step)
-            if self._place.free:
+            report, again = None, True
+            while again and self._place.free:
                 self._submit(number, judge=True, actions=True)
-            return self._settle()
+                report, again = self._settle(), self._place.lost
+            return report
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What was found so far, oldest first; the last one says so where nothing could be explained any more."""
-        found = () if self._last is None else self._last.findings
-        ended = () if self._ledger.ended is None else (self._ledger.ended,)
-        return (*sorted(found, key=lambda finding: finding.step), *ended)
+        found = () if self._last is None else sorted(self._last.findings, key=lambda finding: finding.step)
+        return (*found, *([] if self._ledger.ended is None else [self._ledger.ended]))
 
     @property
     def finding(self) -> str:
@@ -217,6 +218,7 @@ class Watch:
         with self._alone, self._faults.surviving("its end"):
             self._settle()
             self._place.close()
+            self._collect()
             self._ledger.close()
 
     def __enter__(self) -> "Watch":  # noqa: PYI034 - Python 3.10 has no Self
@@ -269,8 +271,8 @@ class Watch:
         return report
 
     def _submit(self, step: int, *, judge: bool, actions: bool) -> None:
-        spent, age = self._schedule.spent, self._schedule.age
-        job = Job(step, self._returns, judge=judge, actions=actions, spent=spent, age=age)
+        schedule = self._schedule
+        job = Job(step, self._returns, judge=judge, actions=actions, spent=schedule.spent, age=schedule.age)
         with self._faults.surviving(f"step {step:,}"), untouched_generators():
             self._place.renew(unwrapped(self._network))  # what lies around a compiled part may have changed
             self._place.submit(job)

@@ -88,6 +88,30 @@ def test_a_name_that_cannot_be_printed_is_printed_in_escapes(tmp_path, encoding)
     assert b"x-\\udcff.pt" in told
 
 
+MOVING = "a\x1b[31m\n\x07"
+ESCAPED = "a\\x1b[31m\\n\\x07"
+
+
+def test_a_name_that_would_move_or_colour_the_terminal_is_told_in_escapes(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", MOVING]) == 1
+    assert f"got {ESCAPED}: give what" in capsys.readouterr().err
+    write_run(tmp_path / MOVING, looking([1.0], [0]))
+    assert main(["compare", MOVING]) == 0
+    assert main(["report", MOVING, "--out", f"{MOVING}.html"]) == 0
+    told = capsys.readouterr().out
+    assert f"{ESCAPED} (one seed" in told
+    assert f"runs: {ESCAPED}\n" in told
+    assert f"{ESCAPED}.html: " in told
+
+
+def test_so_are_names_in_what_is_warned_of(tmp_path, caplog):
+    write_run(tmp_path / "run", looking([1.0], [0]))
+    (tmp_path / MOVING).touch()
+    assert main(["compare", str(tmp_path / "run"), str(tmp_path / MOVING)]) == 0
+    assert caplog.messages == [f"rlwatch: left out, since they are no folders of runs: {tmp_path}/{ESCAPED}"]
+
+
 def run(*arguments, shell):
     """The exit status of a command in a shell, and what it says on stderr."""
     program = f"{sys.executable} -m rlwatch {' '.join(map(str, arguments))}"

@@ -89,6 +89,13 @@ def test_a_picture_of_another_size_is_refused(named, tmp_path):
         named('[regions]\na = "small.png"')
 
 
+def test_a_picture_that_is_too_large_to_be_opened_is_refused(named, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 160 * 210)
+    Image.new("1", (1600, 2100)).save(tmp_path / "large.png")
+    with pytest.raises(ValueError, match=r"expected a to be a picture beside the TOML file, got .*exceeds limit"):
+        named('[regions]\na = "large.png"')
+
+
 @pytest.mark.parametrize("colour", [(255, 255, 255, 255), (0, 0, 2, 255)])
 def test_what_is_transparent_in_a_picture_is_no_region_and_what_is_dark_is(named, tmp_path, colour):
     picture = Image.new("RGBA", (160, 210), (255, 255, 255, 0))
@@ -129,6 +136,7 @@ def test_a_mark_of_the_byte_order_as_editors_put_it_before_the_text_is_no_fault(
     [
         ('drop = ["ball"]'.encode("utf-16"), r"names.toml: expected text in UTF-8, got .*: save it as UTF-8"),
         (b"drop = [", r"names.toml: expected TOML, such as drop = .*hud.*mend it there"),
+        (b"drop = " + b"[" * 9999, r"names.toml: expected TOML, .*recursion.*mend it there"),
         (b'[regions]\npit = "no.png"', r"expected pit to be a picture beside the TOML file, got .*no.png \(No such"),
         (b'[regions]\npit = "names.toml"', r"got .*names.toml \(cannot identify .*\): a PNG"),
     ],

@@ -91,6 +91,19 @@ def test_a_log_of_another_probe_is_no_log_to_go_on_with(tmp_path, attach):  # no
         Watch(attach(logdir=tmp_path / "other")._network, "breakout", logdir=tmp_path, purge_step=1)
 
 
+def test_a_region_of_the_same_name_in_another_place_is_none_to_go_on_with(tmp_path, attach, probe):  # noqa: F811
+    def named(regions):
+        (tmp_path / "names.toml").write_text(f"[regions]\n{regions}")
+        return probe.edited(tmp_path / "names.toml")
+
+    network, log = attach(logdir=tmp_path / "other")._network, {"logdir": tmp_path / "log", "method": "epsilon"}
+    for step, regions in enumerate(("pit = [40, 130, 80, 20]", "pit = [40, 130, 80, 20]", "hole = [0, 0, 80, 20]")):
+        with Watch(network, named(regions), purge_step=step, **log) as watch:
+            assert watch(step).targets["greedy"].objects[regions.split()[0]].frames
+    with pytest.raises(ValueError, match=r"holds another hole than .*: give what is elsewhere now another name"):
+        Watch(network, named("hole = [1, 0, 80, 20]"), purge_step=3, **log)
+
+
 def test_updates_are_counted_from_where_a_training_goes_on(attach):  # noqa: F811
     watch = attach(purge_step=1000)
     optimizer = torch.optim.SGD(watch._network.parameters(), lr=0.0)
@@ -190,6 +203,16 @@ def test_a_network_that_fits_no_more_for_a_while_is_told_with_the_step(tmp_path,
     told = ["nothing could" in text for _, text in words(tmp_path)]
     assert [step for step, _ in words(tmp_path)] == [0, 10, 0, 30]
     assert told == [False, True, False, False]
+
+
+@pytest.mark.parametrize("where", ["inline", "process"])
+def test_a_training_that_is_never_explained_is_told_in_the_findings(attach, where):  # noqa: F811
+    watch = attach(where=where)
+    torch.nn.init.constant_(watch._network[3].weight, torch.nan)
+    for step in (0, 10):
+        watch(step)
+        watch._settle()
+    assert watch.finding.startswith("from step 0 on nothing could be explained: the Q-values of")
 
 
 def test_a_fault_that_passes_is_not_told_for_good(tmp_path, attach):  # noqa: F811

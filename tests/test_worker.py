@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from rlwatch import Watch
-from tests.fixtures.watched import Nature, read, tags
+from tests.fixtures.watched import Nature, read, tags, words
 
 pytestmark = pytest.mark.real
 
@@ -117,7 +118,7 @@ def pid(watch):
     return watch._place._process.pid
 
 
-def test_a_worker_that_is_killed_starts_again_once_and_knows_what_was_before(attach, caplog):
+def test_a_worker_that_is_killed_starts_again_once_and_knows_what_was_before(tmp_path, attach, caplog):
     watch = attach(network())
     first = report_of(watch, 0)
     os.kill(pid(watch), signal.SIGKILL)
@@ -135,6 +136,28 @@ def test_a_worker_that_is_killed_starts_again_once_and_knows_what_was_before(att
             time.sleep(0.05)
         assert [watch(step) for step in range(4, 8)] == [None] * 4
     assert watch.finish(9) is None
+    watch.close()
+    told = "from step 3 on nothing could be explained: the worker died with status -9"
+    assert watch.finding.startswith(told)
+    assert [step for step, text in words(tmp_path) if told in text] == [3]
+
+
+def test_the_last_checkpoint_is_made_once_more_where_the_worker_dies_over_it(attach):
+    watch = attach(network())
+    report_of(watch, 0)
+    os.kill(pid(watch), signal.SIGKILL)
+    assert watch.finish(1).step == 1
+
+
+def test_a_worker_that_has_not_answered_at_the_end_is_told_in_the_findings_and_in_the_log(tmp_path, attach):
+    watch = attach(network())
+    report_of(watch, 0)
+    os.kill(pid(watch), signal.SIGSTOP)
+    watch(1)
+    watch._patience, watch._place.close = 0.1, partial(watch._place.close, patience=0.1)
+    watch.close()
+    assert watch.finding == "from step 1 on nothing could be explained: the worker has not answered until the end"
+    assert [step for step, text in words(tmp_path) if watch.finding in text] == [1]
 
 
 def interrupted(*_):

@@ -63,7 +63,7 @@ def _content(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"expected text in UTF-8, got other bytes ({error}): save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f'expected TOML, such as drop = ["hud"], got what is none: {error}; mend it there') from error
 
 
@@ -112,8 +112,8 @@ def _region(value: Any, name: str, folder: Path, lines: int) -> Shape:
 def _pictured(path: Path, name: str, lines: int) -> Shape:
     try:
         opened = Image.open(path)
-    except OSError as error:
-        got = error.strerror or error
+    except (OSError, Image.DecompressionBombError) as error:
+        got = getattr(error, "strerror", None) or error
         raise ValueError(f"expected {name} to be a picture beside the TOML file, got {path} ({got}): a PNG") from error
     with opened as picture:
         if picture.size != (WIDTH, lines):

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from rlwatch.commands.terminal import console_of, say, table_of
+from rlwatch.commands.terminal import console_of, printable, say, table_of, tell
 from rlwatch.commands.told import folder, home
 from rlwatch.compare import ComparedObject, Comparison, Variant, compare
 from rlwatch.measures.seeds import Band, Median
@@ -78,7 +78,7 @@ def write(compared: Comparison, logdir: Path) -> None:
     hidden = [variant.name for variant in compared.variants if any((logdir / variant.name).glob("*tfevents*"))]
     if hidden:
         told = f"{logdir} holds a comparison of {', '.join(hidden)} already: TensorBoard shows this one in its place"
-        print(f"rlwatch: {told}", file=sys.stderr)  # noqa: T201 - a program prints
+        tell(told)
     for variant in compared.variants:
         writer = RunWriter(logdir=logdir / variant.name, purge_step=0)
         for step, values in variant.scalars():
@@ -116,7 +116,7 @@ def _table(variant: Variant, compared: Comparison, *, narrow: bool) -> Table:
         table.add_row(name, _figure(one.untrained), onset, *_cells(one.lift, shown, apart))
     if variant.returns is not None:
         table.add_section()
-        table.add_row(compared.returns_tag, "", "", *_cells(variant.returns, shown, apart))
+        table.add_row(printable(compared.returns_tag), "", "", *_cells(variant.returns, shown, apart))
     return table
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from rlwatch.commands.terminal import console_of, say, table_of
+from rlwatch.commands.terminal import console_of, printable, say, table_of
 from rlwatch.commands.told import above, file, home
 
 SURE = {
@@ -55,9 +55,9 @@ def _record(options: argparse.Namespace) -> int:
     from rlwatch.probes import record_to  # noqa: PLC0415 - torch loads only for what needs it
 
     probe = record_to(options.out, options.game, policy=options.policy, steps=options.steps, seed=options.seed)
-    print(f"{options.out}: {len(probe)} observations of {probe.game}, digest {probe.digest[:12]}")  # noqa: T201
+    print(f"{printable(options.out)}: {len(probe)} observations of {probe.game}, digest {probe.digest[:12]}")  # noqa: T201
     print(f"{probe.placed}: {', '.join(probe.placed.shapes) or 'none'}")  # noqa: T201
-    print(f"look at it: rlwatch probe {shlex.quote(str(options.out))} --png sheet.png")  # noqa: T201
+    print(f"look at it: rlwatch probe {printable(shlex.quote(str(options.out)))} --png sheet.png")  # noqa: T201
     return 0
 
 

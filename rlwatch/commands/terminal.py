@@ -1,5 +1,6 @@
 """What a command shows at a terminal besides its output: how far it has come, and what others print."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -62,12 +63,38 @@ def console_of(output: Any) -> Console:
 
 def table_of(*columns: str, title: str | None = None) -> Table:
     """A table whose cells go on in another line where the terminal is narrow: nothing of them is left out."""
-    return Table(*(Column(one, overflow="fold") for one in columns), title=title)
+    return Table(*(Column(one, overflow="fold") for one in columns), title=title and printable(title))
+
+
+def printable(text: object) -> str:
+    """A text in one line, in escapes what would break it, move or colour the terminal, or is no letter: as in names."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(text))
+
+
+@contextmanager
+def printable_warnings() -> Iterator[None]:
+    """What rlwatch warns of is told in one line, whatever the names in it hold."""
+    logger = logging.getLogger("rlwatch")
+
+    def escaped(record: logging.LogRecord) -> bool:
+        record.msg, record.args = printable(record.getMessage()), ()
+        return True
+
+    logger.addFilter(escaped)
+    try:
+        yield
+    finally:
+        logger.removeFilter(escaped)
+
+
+def tell(line: object) -> None:
+    """Print a line about the command on stderr."""
+    print(f"rlwatch: {printable(line)}", file=sys.stderr)  # noqa: T201 - a program prints
 
 
 def say(console: Console, line: str) -> None:
     """Print a line: in one piece into a file or a pipe, broken between words at a terminal."""
-    console.print(line, soft_wrap=not console.is_terminal)
+    console.print(printable(line), soft_wrap=not console.is_terminal)
 
 
 def end_quietly() -> None:
@@ -77,5 +104,5 @@ def end_quietly() -> None:
 
 def interrupted() -> int:
     """Say that the user has ended the program; the exit status that shells know for it."""
-    print("rlwatch: interrupted", file=sys.stderr)  # noqa: T201 - a program prints
+    tell("interrupted")
     return INTERRUPTED

@@ -98,7 +98,7 @@ def past(folder: str | Path | None, first_step: int, examination: Examination) -
     if folder is None or not first_step:
         return Past()
     before = read_log(Path(folder), before=first_step)
-    before.check(examination.probe.digest, examination.method, examination.options)
+    before.check(examination.probe, examination.method, examination.options)
     return before.past(examination.targets, examination.objects)
 
 

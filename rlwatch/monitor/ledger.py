@@ -1,6 +1,7 @@
 """What a monitor does with a checkpoint that has come back: it is written, told of and paid for."""
 
 import time
+from pathlib import Path
 
 from rlwatch.monitor.faults import Faults
 from rlwatch.monitor.logbook import Outcome, write
@@ -12,12 +13,13 @@ from rlwatch.tensorboard.writer import RunWriter
 class Ledger:
     """Books what became of a monitor's jobs.
 
-    `writer`: of the pages that come back unwritten, None where there are none. `made`: how many reports there are.
-    `ended`: since when nothing could be explained, and why; None while something can.
+    `pages`: the writer of those that come back unwritten, or the folder that it opens in with the first of them; None
+    where there are none. `made`: how many reports there are. `ended`: since when nothing could be explained, and why;
+    None while something can.
     """
 
-    def __init__(self, writer: RunWriter | None, faults: Faults, schedule: Schedule) -> None:
-        self._writer, self._faults, self._schedule = writer, faults, schedule
+    def __init__(self, pages: RunWriter | Path | None, faults: Faults, schedule: Schedule) -> None:
+        self._pages, self._faults, self._schedule = pages, faults, schedule
         self.made = 0
         self.ended: Finding | None = None
 
@@ -26,9 +28,10 @@ class Ledger:
         began = time.perf_counter()
         for fault in outcome.faults:
             self._faults.tell(fault)
-        if outcome.page is not None and self._writer is not None:
+        if outcome.page is not None and self._pages is not None:
             with self._faults.surviving(f"step {outcome.job.step:,}"):
-                write(self._writer, outcome.page)
+                self._pages = self._pages if isinstance(self._pages, RunWriter) else RunWriter(logdir=self._pages)
+                write(self._pages, outcome.page)
         written = time.perf_counter() - began
         self.made += outcome.report is not None
         if outcome.report is not None or outcome.ended is not None:
@@ -43,5 +46,5 @@ class Ledger:
 
         Raises: OSError when the disk is full or the file is gone.
         """
-        if self._writer is not None:
-            self._writer.close()
+        if isinstance(self._pages, RunWriter):
+            self._pages.close()

@@ -150,7 +150,7 @@ class Logbook:
 
     def _end(self, step: int, error: Exception) -> Page | None:
         """The last page, which says that it is the last, and why; None where it has said so, or there is none."""
-        if self._last is None or self._ended is not None:
+        if self._ended is not None:
             return None
         self._ended, page = ending(self._last, step, error)
         return page
@@ -230,7 +230,7 @@ class Logbook:
 class Inline:
     """Makes each checkpoint here and now, while the training waits."""
 
-    busy = False
+    busy = lost = False
     free = True
 
     def __init__(self, logbook: Logbook) -> None:
@@ -264,10 +264,11 @@ class Inline:
         self._logbook.close()
 
 
-def ending(last: Report, step: int, error: Exception) -> tuple[Finding, Page]:
-    """The finding that nothing could be explained from a step on, and the page that says it of the last report."""
+def ending(last: Report | None, step: int, error: Exception) -> tuple[Finding, Page | None]:
+    """The finding that nothing could be explained from a step on; the page that says it of the last report, if any."""
     text = ENDED.format(step=step, reason=str(error) or type(error).__name__)
-    return Finding(step, "", "", text), Page(replace(last, notes=(text, *last.notes)), ended=step)
+    page = None if last is None else Page(replace(last, notes=(text, *last.notes)), ended=step)
+    return Finding(step, "", "", text), page
 
 
 def write(writer: RunWriter, page: Page) -> None:

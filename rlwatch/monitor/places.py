@@ -45,11 +45,11 @@ class Destination:
 
 def opened(
     where: str, examination: Examination, settings: Mapping[str, Any], destination: Destination, before: Past
-) -> tuple[Inline | Worker, RunWriter | None]:
-    """The place, and the writer of what comes back from it; None where the place writes itself.
+) -> tuple[Inline | Worker, RunWriter | Path | None]:
+    """The place, and the writer of what comes back from it, or where one may open; None where the place writes itself.
 
-    A process of its own cannot write into somebody's SummaryWriter. `settings`: those of the examination besides the
-    network. `before`: what the log says of earlier checkpoints.
+    A process of its own cannot write into somebody's SummaryWriter, nor into its own folder once it has died.
+    `settings`: those of the examination besides the network. `before`: what the log says of earlier checkpoints.
 
     Raises: OSError when the folder cannot be written; as RunWriter and Worker do.
     """
@@ -63,4 +63,4 @@ def opened(
         pages = RunWriter(writer)
         return Worker(examination.network, settings, None, before), pages
     check_folder(logdir)
-    return Worker(examination.network, settings, destination.settings, before), None
+    return Worker(examination.network, settings, destination.settings, before), logdir

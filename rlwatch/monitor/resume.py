@@ -7,10 +7,12 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
+from rlwatch.atari.probe import Probe
 from rlwatch.checkpoints import Checkpoint
 from rlwatch.measures.relevance import ObjectRelevance
 from rlwatch.monitor.baseline import Baseline
 from rlwatch.monitor.comparison import Past
+from rlwatch.monitor.gathering import shown_frames
 from rlwatch.monitor.schedule import is_sparse
 from rlwatch.report import plainly
 from rlwatch.tensorboard.blobs import rounded
@@ -50,19 +52,26 @@ class Log:
             needed = not logged or (following is not None and following.step not in self.steps)
             yield Planned(one, logged, needed, not logged and (following is None or is_sparse(index, full)))
 
-    def check(self, probe: str, method: object, options: Mapping[str, Any]) -> None:
+    def check(self, probe: Probe, method: object, options: Mapping[str, Any]) -> None:
         """Raises: ValueError when the log is of another probe, or of another method or keywords of it.
 
-        One that had to take the method's `fallback` is none of another. A method without a name is not checked.
+        So it is where what the user has named stands elsewhere now. One that had to take the method's `fallback` is
+        none of another. A method without a name is not checked.
         """
         logged = self.run.report
-        wanted = {"probe": probe}
+        wanted = {"probe": probe.digest}
         if isinstance(method, str) and logged.get("method") != options.get("fallback", ""):
             wanted |= {"method": method, "options": rounded(plainly(options))}
         for word, value in wanted.items():
             found = logged.get(word, value)
             if found != value:
                 raise ValueError(f"{self.run.folder} holds another {word}, {found}, got {value}: choose another logdir")
+        moved = self._moved(probe)
+        if moved:
+            raise ValueError(
+                f"{self.run.folder} holds another {', '.join(moved)} than {probe.edits and probe.edits.source} names: "
+                "give what is elsewhere now another name, or choose another logdir"
+            )
 
     def past(self, targets: Iterable[str], names: Iterable[str]) -> Past:
         """What findings and clips go on from."""
@@ -85,6 +94,16 @@ class Log:
             return {target: {name: _measured(told[target][name]) for name in names} for target in targets}
         except (KeyError, TypeError):
             return {}
+
+    def _moved(self, probe: Probe) -> list[str]:
+        """What the user has named that the log knows by this name, but in other places of the frames shown."""
+        if probe.edits is None or not self.steps:
+            return []
+        boxes = probe.boxes()
+        frames = list(zip(self.run.boxes, [boxes[index] for index in shown_frames(probe)], strict=False))
+        named = [*probe.edits.objects, *probe.edits.regions]
+        known = [name for name in named if any(name in then for then, _ in frames)]
+        return [name for name in known if any(then.get(name, []) != list(map(list, now[name])) for then, now in frames)]
 
     def _check_file(self, saved: Checkpoint) -> None:
         told, here = Path(str(self.run.report.get("checkpoint", ""))).parts, saved.path.parts

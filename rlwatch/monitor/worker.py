@@ -23,6 +23,7 @@ from rlwatch.monitor.comparison import Past
 from rlwatch.monitor.examination import Examination
 from rlwatch.monitor.faults import Fault
 from rlwatch.monitor.logbook import Job, Logbook, Outcome, Page, ending, write
+from rlwatch.monitor.schedule import cores, seconds_of_all
 from rlwatch.monitor.travel import Form, Hold, form, launched, pack, read_file, shared_file, unpack
 from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.writer import RunWriter
@@ -59,7 +60,8 @@ class Worker:
 
     `settings` are those of Examination besides the network; `log` those of RunWriter, None where the pages are written
     by whoever has the writer. `past`: what a log says of earlier checkpoints. A second of the worker's processor counts
-    as one of the training's divided by the number of cores: a training that uses them all can lose no more.
+    as one of the training's divided by the number of cores: a training that uses them all can lose no more. `lost`:
+    whether the last job was lost with the process that was at it, while another one takes jobs.
 
     Raises: TypeError, ValueError when the network cannot be sent.
     """
@@ -68,7 +70,7 @@ class Worker:
         self, network: Network, settings: Mapping[str, Any], log: Mapping[str, Any] | None, past: Past | None = None
     ) -> None:
         self._network, self._settings, self._log, self._past = network, settings, log, past or Past()
-        self._lives = LIVES
+        self._lives, self.lost = LIVES, False
         self._done: list[Outcome] = []
         self._reports: list[Report] = []
         self._job: Job | None = None
@@ -98,7 +100,7 @@ class Worker:
     def submit(self, job: Job) -> None:
         """Hand over a job, with the weights as they are now; the worker must be free."""
         began = time.perf_counter()
-        self._job = job
+        self._job, self.lost = job, False
         with self._uninterrupted():
             try:
                 self._send(job)
@@ -118,7 +120,13 @@ class Worker:
             yield replace(outcome, seconds=outcome.seconds + self._submitting)
 
     def close(self, *, patience: float = 10.0) -> None:
-        """End the process, which may finish what it is at within so many seconds."""
+        """End the process, which may finish what it is at within so many seconds, else that is lost."""
+        self._end(patience)
+        self._lives = 0
+        if self._job is not None and self._process.returncode:
+            self._fail("the worker has not answered until the end")
+
+    def _end(self, patience: float) -> None:
         with contextlib.suppress(OSError):
             self._pipe.send(None)  # what was forked from the training may hold the pipe open
         self._pipe.close()
@@ -147,7 +155,7 @@ class Worker:
         """Raises: OSError when the worker is gone; TypeError, ValueError when the network cannot be sent any more."""
         structure, tensors = pack(self._network)
         if [form(tensor) for tensor in tensors] != self._hold.forms:
-            self.close(patience=0.0)
+            self._end(patience=0.0)
             self._start()
             structure, tensors = pack(self._network)
         self._hold.load(tensors)
@@ -180,7 +188,7 @@ class Worker:
             raise
 
     def _died(self) -> None:
-        self.close(patience=1.0)
+        self._end(patience=1.0)
         self._lives -= 1
         reason = f"the worker died with status {self._process.returncode}"
         try:
@@ -189,11 +197,16 @@ class Worker:
         except (OSError, TypeError, ValueError) as error:
             self._lives = 0
             reason += f", and none starts: {error}"
+        self.lost = self._lives > 0
         self._fail(f"{reason}: {'a new one has started' if self._lives else 'nothing more will be logged'}")
 
     def _fail(self, reason: str) -> None:
         assert self._job is not None  # noqa: S101 - only a job can fail
-        self._done.append(Outcome(self._job, None, 0.0, faults=(Fault(f"step {self._job.step:,}", reason),)))
+        step, page = self._job.step, None
+        if not self._lives and self._ended is None:
+            self._ended, page = ending(next(reversed(self._reports), None), step, RuntimeError(reason))
+        faults = (Fault(f"step {step:,}", reason),)
+        self._done.append(Outcome(self._job, None, 0.0, faults=faults, page=page, ended=self._ended))
         self._job = None
 
 
@@ -232,7 +245,7 @@ class _Desk:
 
     def outcome(self, job: Job, structure: bytes | None) -> Outcome:
         """What becomes of a job."""
-        began = _seconds() if self._logbook else 0.0
+        began = seconds_of_all() if self._logbook else 0.0
         self._hold.fetch(self._tensors)
         try:
             logbook = self._opened(structure)
@@ -240,14 +253,14 @@ class _Desk:
             fault = Fault(f"step {job.step:,}", f"{type(error).__name__}: {error}")
             page = self._last_page(job.step, error)
             return Outcome(job, None, 0.0, faults=(fault,), page=page, ended=self._ended)
-        opening = 0.0 if began else _seconds()
+        opening = 0.0 if began else seconds_of_all()
         outcome = logbook.add(replace(job, spent=job.spent + opening))
         return replace(
             outcome,
             job=job,
-            seconds=_seconds() - began,
+            seconds=seconds_of_all() - began,
             once=opening + outcome.once,
-            costly={part: seconds / _cores() for part, seconds in outcome.costly.items()},
+            costly={part: seconds / cores() for part, seconds in outcome.costly.items()},
         )
 
     def close(self) -> None:
@@ -257,11 +270,11 @@ class _Desk:
 
     def _last_page(self, step: int, error: Exception) -> Page | None:
         """Nothing, once the last report says that nothing could be explained since; its page for another's writer."""
-        if self._ended is not None or not self._letter.reports:
+        if self._ended is not None:
             return None
-        self._ended, page = ending(self._letter.reports[-1], step, error)
+        self._ended, page = ending(next(reversed(self._letter.reports), None), step, error)
         with contextlib.suppress(OSError):  # the fault is told all the same
-            if self._writer is None:
+            if page is None or self._writer is None:
                 return page
             write(self._writer, page)
         return None
@@ -278,18 +291,9 @@ class _Desk:
         if self._examination is None or self._logbook is None:
             network = unpack(structure or self._letter.structure, self._tensors)
             self._examination = Examination(network, **self._letter.settings)
-            self._logbook = Logbook(self._examination, self._writer, self._letter.past, clock=_seconds)
+            self._logbook = Logbook(self._examination, self._writer, self._letter.past, clock=seconds_of_all)
             for report in self._letter.reports:
                 self._logbook.remember(report, self._ended)
         elif structure is not None:
             self._examination.network = unpack(structure, self._tensors)
         return self._logbook
-
-
-def _seconds() -> float:
-    """What this process has used of the processor, as far as it can slow the training."""
-    return time.process_time() / _cores()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from rlwatch.folders import files_below
 from rlwatch.measures.relevance import ObjectRelevance
-from rlwatch.tensorboard.blobs import MAPS, REPORT, parse, read_header
+from rlwatch.tensorboard.blobs import MAPS, PROBE, REPORT, parse, read_header, read_words
 from rlwatch.tensorboard.events import read_events, unread
 
 Series = tuple[Int[np.ndarray, " point"], Float[np.ndarray, " point"]]
@@ -37,13 +37,15 @@ _logger = logging.getLogger("rlwatch")
 class Run:
     """One run: its scalars by tag, the newest report as `rlwatch explain --json` prints it, its hyperparameters.
 
-    The report is empty in logs that hold none, and so are hyperparameters.
+    `boxes`: those of each object on the frames that pictures show. The report is empty in logs that hold none, and so
+    are hyperparameters and boxes.
     """
 
     folder: Path
     scalars: Mapping[str, Series]
     report: Mapping[str, Any]
     hparams: Mapping[str, float | str | bool]
+    boxes: Sequence[Mapping[str, Any]] = ()
 
 
 def read_runs(folder: Path) -> list[Run]:
@@ -79,7 +81,7 @@ def read_run(folder: Path) -> Run:
     with quiet_restarts():
         log = EventAccumulator(str(folder), size_guidance=kept).Reload()
     scalars = {tag: _series(log, tag) for tag in log.Tags()["scalars"]}
-    return Run(folder, scalars, _report(log), dict(_hparams(log)))
+    return Run(folder, scalars, _report(log), dict(_hparams(log)), _boxes(log))
 
 
 def logs_of(run: Run) -> list[Path]:
@@ -154,7 +156,7 @@ def _with_trainer(run: Run) -> Run:
     if not outer or not any(outer[0].glob("*tfevents*")):
         return run
     trainer = read_run(outer[0])
-    return Run(run.folder, {**trainer.scalars, **run.scalars}, run.report, {**trainer.hparams, **run.hparams})
+    return replace(run, scalars={**trainer.scalars, **run.scalars}, hparams={**trainer.hparams, **run.hparams})
 
 
 def _series(log: EventAccumulator, tag: str) -> Series:
@@ -168,6 +170,15 @@ def _report(log: EventAccumulator) -> Mapping[str, Any]:
     if REPORT not in log.Tags()["tensors"]:
         return {}
     return parse(log.Tensors(REPORT)[-1].tensor_proto.string_val[0])
+
+
+def _boxes(log: EventAccumulator) -> Sequence[Mapping[str, Any]]:
+    if PROBE not in log.Tags()["tensors"]:
+        return ()
+    try:
+        return list(parse(read_words(log.Tensors(PROBE)[-1].tensor_proto.string_val[0])).get("boxes", []))
+    except ValueError:  # of another version
+        return ()
 
 
 def _hparams(log: EventAccumulator) -> Iterator[tuple[str, float | str | bool]]:
