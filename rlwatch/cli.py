@@ -20,6 +20,7 @@ from rlwatch.commands.terminal import (
     printable,
     printable_warnings,
     say,
+    show,
     shown_progress,
     table_of,
     tell,
@@ -221,10 +222,10 @@ def _print_tables(reports: Iterator[Report], target: str, output: Any) -> None:
     for report in reports:
         step = f"{report.step:,}" if report.step >= 0 else "unknown"
         title = f"{report.checkpoint or report.game}, step {step}: {MEANINGS.get(target, target)}"
-        table = table_of(*COLUMNS, title=title)
+        table = table_of(*COLUMNS)
         for cells in report.rows(target):
             table.add_row(*cells)
-        console.print(table)
+        show(console, table, title)
         found = [finding.text for finding in report.findings] + ([report.trust] if report.trust else [])
         for line in [*found, *(f"note: {note}" for note in report.notes)]:
             say(console, line)
@@ -252,5 +253,5 @@ def _doctor(options: argparse.Namespace) -> int:
         table = table_of("what", "works", "found", "what to do")
         for check in checks:
             table.add_row(check.what, "yes" if check.works else "NO", check.found, check.remedy)
-        console_of(sys.stdout).print(table)
+        show(console_of(sys.stdout), table)
     return 0 if all(check.works for check in checks) else 1

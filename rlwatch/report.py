@@ -103,8 +103,8 @@ class Report:
                 _told(one.lift, ".1f"),
                 "-" if math.isnan(one.low) else f"{one.low:.1f} to {one.high:.1f}",
                 _told(untrained[name].lift if name in untrained else math.nan, ".1f"),
-                _told(one.share, ".0%"),
-                _told(one.share_negative, ".0%"),
+                _percent(one.share),
+                _percent(one.share_negative),
                 str(one.frames),
             )
             for name, one in sorted(measured.items(), key=lambda item: -_rank(item[1].lift))
@@ -143,6 +143,11 @@ class Report:
 
 def _told(value: float, form: str) -> str:
     return "-" if math.isnan(value) else format(value, form)
+
+
+def _percent(part: float) -> str:
+    """In words, as the tab has it: of a small part one digit more, so that little is not taken for nothing."""
+    return "-" if math.isnan(part) else f"{100 * part:.{int(0 < part < 0.0995)}f} %"  # noqa: PLR2004 - below 10 %
 
 
 def _row(cells: tuple[str, ...]) -> str:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 import shutil
 
 import numpy as np
@@ -16,6 +17,7 @@ from rlwatch.attribution.methods import PERTURBING
 from rlwatch.cli import main
 from rlwatch.commands import told
 from rlwatch.doctor import Check
+from rlwatch.report import COLUMNS
 from tests.fixtures.watched import Nature, read, tags
 from tests.frameworks.events import small
 
@@ -157,6 +159,22 @@ def test_nothing_of_a_table_is_left_out_in_a_narrow_terminal(at_terminal, monkey
     monkeypatch.setenv("TERM", "xterm")  # a dumb one has 80 columns
     rows = [line.split("│") for line in at_terminal("probe", "pong").splitlines() if line.startswith("│")]
     assert "".join(row[1].strip() for row in rows) == "ballplayerenemyplayer_scoreenemy_score"
+
+
+def test_words_of_a_heading_stay_whole_in_a_terminal_of_60_columns(at_terminal, monkeypatch, folder):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+    told = re.sub(r"\x1b\[[\d;]*m", "", at_terminal("explain", folder / "step_000000100.pt"))  # bold
+    heading = " ".join(line for line in told.splitlines() if line.startswith("┃"))
+    words = set(heading.replace("┃", " ").split())
+    assert words >= {word for one in COLUMNS for word in one.split()}
+    assert max(map(len, told.splitlines())) <= 60
+
+
+def test_the_title_of_a_table_is_one_line_in_a_pipe(capsys, folder):
+    saved = folder / "step_000000100.pt"
+    assert main(["explain", str(saved)]) == 0
+    assert capsys.readouterr().out.startswith(f"{saved}, step 100: what the value rests on\n")
 
 
 def test_what_is_printed_is_never_read_as_markup(tmp_path, capsys):

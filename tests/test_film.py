@@ -7,7 +7,7 @@ from PIL import Image
 from rlwatch.pictures import heatmap, panel
 from rlwatch.pictures.clip import encode_gif
 from rlwatch.pictures.film import Caption, film
-from rlwatch.pictures.lettering import fitted, width
+from rlwatch.pictures.lettering import fitted, width, write
 
 ACTIONS = ["NOOP", "FIRE", "RIGHT", "LEFT"]
 CAPTION = Caption("Breakout", 40_000, 23.4)
@@ -280,3 +280,11 @@ def test_a_text_that_is_too_long_ends_in_an_ellipsis():
 
 def test_numbers_have_one_width_so_that_they_do_not_tremble():
     assert width("1.11", 24) == width("8.88", 24)
+
+
+def test_a_line_of_letters_leaves_those_above_it_whole():
+    picture = np.zeros((60, 120), np.uint8)
+    write(picture, "gypsy", (0, 16), size=24, ramp=100)
+    above = picture.copy()
+    write(picture, "gypsy", (0, 44), size=24, ramp=100)
+    np.testing.assert_array_equal(picture[above > 0], above[above > 0])

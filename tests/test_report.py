@@ -50,6 +50,14 @@ def test_the_words_begin_with_the_findings_and_list_objects_by_lift():
     assert f"{REPORT}" == words
 
 
+def test_a_small_share_is_not_told_as_none():
+    little = replace(REPORT.targets["greedy"].objects["ball"], share=0.004, share_negative=0.0)
+    report = replace(REPORT, targets={"greedy": replace(REPORT.targets["greedy"], objects={"ball": little})})
+    ((*_, share, negative, _frames),) = report.rows("greedy")
+    assert (share, negative) == ("0.4 %", "0 %")
+    assert "25 %" in REPORT.rows("greedy")[0]
+
+
 @pytest.mark.parametrize(
     ("without", "words"),
     [

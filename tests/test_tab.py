@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from selenium.webdriver.common.keys import Keys
 
 from rlwatch.pictures import panel
 from tests.fixtures.browser import resize, wait
@@ -33,7 +34,7 @@ def test_the_first_sight_in_tensorboard_says_what_the_value_rests_on(tab, board)
     assert tab.js("return document.documentElement.scrollWidth <= innerWidth")
 
 
-@pytest.mark.parametrize("size", [(700, 900), (1150, 800), (1280, 720), (1440, 900), (1920, 1080)])
+@pytest.mark.parametrize("size", [(400, 800), (700, 900), (1150, 800), (1280, 720), (1440, 900), (1920, 1080)])
 @pytest.mark.parametrize("compare", [False, True])
 def test_nothing_is_cut_off_at_the_side_and_no_letter_is_tiny(tab, browser, size, compare):
     resize(browser, *size)
@@ -156,6 +157,20 @@ def names(tab):
     return tab.js("return [...document.querySelectorAll('tbody tr')].map((one) => one.dataset.object)")
 
 
+def test_the_keyboard_leads_through_the_table_and_past_it(tab):
+    tab.open()
+    _, second, third, *_ = names(tab)
+    tab.js("document.querySelector('tbody tr').focus()")
+    tab.keys(Keys.TAB, Keys.ENTER)
+    tab.says("tr.chosen", second)
+    tab.keys(Keys.TAB)
+    assert tab.js("return document.activeElement.dataset.object") == third
+    tab.js("document.querySelector('.targets button').focus()")
+    tab.keys(Keys.TAB, Keys.ENTER)
+    tab.says(".headline", "the choice rests on")
+    assert tab.js("return document.activeElement.dataset.value") == "contrast"
+
+
 def test_objects_on_which_nothing_rests_are_not_told_to_be_off_the_screen(browser, tmp_path, scene):
     write_real(tmp_path / "runs" / "flat", scene.probe, network=flat_network(scene.probe))
     with own_tab(browser, tmp_path / "runs", tmp_path, lambda address: checkpoints(address, "flat")) as tab:
@@ -169,6 +184,15 @@ def test_objects_on_which_nothing_rests_are_not_told_to_be_off_the_screen(browse
         assert row.endswith("no relevance")
         tab.open(step=0, measure="relevance")
         assert "at the bottom: 0.087 or less" in tab.text(".timeline .note")
+
+
+def test_what_lies_above_chance_but_not_above_untrained_networks_is_not_called_chance(tab, board):
+    told = checkpoints(board)[0]
+    lows = {name: one["low"] for name, one in told["objects"].items()}
+    as_untrained = {name for name, low in lows.items() if 1 < low <= told["untrained"]["greedy"][name]["high"]}
+    assert as_untrained
+    tab.open(step=0)
+    assert {row.split()[0] for row in tab.texts("tbody tr") if row.endswith("as untrained")} == as_untrained
 
 
 def flat_network(probe):

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from rlwatch.commands.terminal import console_of, printable, say, table_of, tell
+from rlwatch.commands.terminal import console_of, printable, say, show, table_of, tell
 from rlwatch.commands.told import folder, home
 from rlwatch.compare import ComparedObject, Comparison, Variant, compare
 from rlwatch.measures.seeds import Band, Median
@@ -95,7 +95,7 @@ def _group(told: str) -> tuple[str, str]:
 
 def _print(compared: Comparison, console: Console) -> None:
     for variant in compared.variants:
-        console.print(_table(variant, compared, narrow=console.width < WIDE_ENOUGH))
+        show(console, _table(variant, compared, narrow=console.width < WIDE_ENOUGH), _title(variant, compared))
         say(console, f"runs: {', '.join(variant.runs)}")
     if compared.returns_tag is not None:
         say(console, f"{compared.returns_tag}: at each step the mean since the checkpoint before it")
@@ -105,12 +105,8 @@ def _print(compared: Comparison, console: Console) -> None:
 
 def _table(variant: Variant, compared: Comparison, *, narrow: bool) -> Table:
     shown, apart = _shown(variant, SHOWN - narrow), "\n" if narrow else " "
-    over = (
-        f"{len(variant.runs)} seeds" if variant.interval == "seeds" else "one seed, intervals over the probe's episodes"
-    )
-    title = f"{variant.name} ({over}): lift, {MEANINGS.get(compared.target, compared.target)}"
     steps = [f"step {variant.steps[index]:,}{_among(int(variant.seeds[index]), variant)}" for index in shown]
-    table = table_of("object", "untrained", "onset", *steps, title=title)
+    table = table_of("object", "untrained", "onset", *steps)
     for name, one in sorted(variant.objects.items(), key=lambda item: -_rank(item[1])):
         onset = _onset(one.onset, len(variant.runs), apart)
         table.add_row(name, _figure(one.untrained), onset, *_cells(one.lift, shown, apart))
@@ -118,6 +114,13 @@ def _table(variant: Variant, compared: Comparison, *, narrow: bool) -> Table:
         table.add_section()
         table.add_row(printable(compared.returns_tag), "", "", *_cells(variant.returns, shown, apart))
     return table
+
+
+def _title(variant: Variant, compared: Comparison) -> str:
+    over = (
+        f"{len(variant.runs)} seeds" if variant.interval == "seeds" else "one seed, intervals over the probe's episodes"
+    )
+    return f"{variant.name} ({over}): lift, {MEANINGS.get(compared.target, compared.target)}"
 
 
 def _shown(variant: Variant, most: int) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from rlwatch.commands.terminal import console_of, printable, say, table_of
+from rlwatch.commands.terminal import console_of, printable, say, show, table_of
 from rlwatch.commands.told import above, file, home
 
 SURE = {
@@ -78,7 +78,7 @@ def _probe(options: argparse.Namespace) -> int:
     for name, value in described.items():
         say(console, f"{name}: {value}")
     shown = {part: told for part, told in SURE.items() if any(part in one for one in objects.values())}
-    console.print(_table(objects, list(shown)))
+    show(console, _table(objects, list(shown)))
     for part, told in shown.items():
         say(console, f"{part}: {told}")
     return 0

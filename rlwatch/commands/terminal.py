@@ -8,6 +8,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
@@ -61,9 +62,18 @@ def console_of(output: Any) -> Console:
     return _Piped(file=output, width=width, markup=False, emoji=False, highlight=False)
 
 
-def table_of(*columns: str, title: str | None = None) -> Table:
+def table_of(*columns: str) -> Table:
     """A table whose cells go on in another line where the terminal is narrow: nothing of them is left out."""
-    return Table(*(Column(one, overflow="fold") for one in columns), title=title and printable(title))
+    return Table(*(Column(one, overflow="fold") for one in columns))
+
+
+def show(console: Console, table: Table, title: str = "") -> None:
+    """Print a table under its title, without room around its cells where words would be broken otherwise."""
+    if title:
+        say(console, title)
+    if Measurement.get(console, console.options.update(width=WIDE), table).minimum > console.width:
+        table.padding = 0
+    console.print(table)
 
 
 def printable(text: object) -> str:

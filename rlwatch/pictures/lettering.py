@@ -17,7 +17,7 @@ _FIGURES = frozenset("0123456789.+-/ ")
 def write(
     picture: UInt8[ndarray, "y x"], text: str, at: tuple[int, int], *, size: int, ramp: int, align: float = 0.0
 ) -> None:
-    """Draws `text` in place; its background becomes the first entry of the ramp that starts at palette entry `ramp`.
+    """Draws `text` in place with the ramp that starts at palette entry `ramp`; what lies around the letters stays.
 
     `at` is (x, y of the middle of the line); `align` is the part of the text left of x: 0 begins there, 1 ends there.
     What does not fit into the picture is cut off.
@@ -26,7 +26,8 @@ def write(
     height, width = ink.shape
     x, y = round(at[0] - align * width), at[1] - height // 2
     window = picture[max(0, y) : y + height, max(0, x) : x + width]
-    window[...] = ink[max(0, -y) :, max(0, -x) :][: window.shape[0], : window.shape[1]] + np.uint8(ramp)
+    seen = ink[max(0, -y) :, max(0, -x) :][: window.shape[0], : window.shape[1]]
+    np.copyto(window, seen + np.uint8(ramp), where=seen > 0)
 
 
 def width(text: str, size: int) -> int:

@@ -9,8 +9,15 @@ export function el(tag, properties = {}, ...children) {
   return made;
 }
 
+const FOCUSABLE = "a, button, input, select, [tabindex]";
+
+// What has the focus of the keyboard gives it to what stands in its place.
 export function fill(parent, ...children) {
+  const at = parent.contains(document.activeElement)
+    ? [...parent.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement)
+    : -1;
   parent.replaceChildren(...children.filter((child) => child !== null && child !== undefined));
+  if (at >= 0) parent.querySelectorAll(FOCUSABLE)[at]?.focus({ preventScroll: true });
 }
 
 export function button(text, onclick, properties = {}) {

@@ -25,9 +25,16 @@ function notices({ store, data }) {
     const { checkpoints = [], unreadable, missing = {} } = data.loaded.get(state.run) ?? {};
     const reasons = checkpoints.length ? Object.entries(missing).map(([part, reason]) => `no ${part}: ${reason}`) : [];
     const damaged = unreadable ? `${unreadable} checkpoints of this run cannot be read` : "";
-    line.textContent = [leftOut(), damaged, ...reasons].filter(Boolean).join(" · ");
+    const ended = endOf(checkpoints);
+    line.textContent = [ended, leftOut(), damaged, ...reasons].filter(Boolean).join(" · ");
+    line.classList.toggle("bad", Boolean(ended));
   });
   return line;
+}
+
+// Since when there are no checkpoints any more, and why; a note of the last one says it.
+function endOf(checkpoints) {
+  return checkpoints.at(-1)?.notes?.find((note) => note.includes("nothing could be explained"));
 }
 
 function runPickers({ store, data }) {

@@ -121,6 +121,11 @@ export function checkpointAt(data, { run, step }) {
   return checkpoints[indexAt(checkpoints, step)] ?? null;
 }
 
+// The digest of the probe that a run's checkpoints were asked about.
+export function probeOf(data, run) {
+  return data.loaded.get(run)?.checkpoints.at(-1)?.probe;
+}
+
 export function targetsOf(data, run) {
   return data.loaded.get(run)?.probe?.targets ?? ["greedy", "contrast"];
 }

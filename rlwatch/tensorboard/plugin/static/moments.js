@@ -32,7 +32,7 @@ function drawMoments(canvas, slider, told, probe, amounts, state) {
   slider.value = frame;
   const words = `frame ${frame + 1}/${frames} · ${probe.situation[frame]} · step ${whole(probe.step[frame])} of episode ${probe.episode[frame]}`;
   const [bars, none] = state.compare
-    ? ["bars: difference of A and B", "no maps to compare"]
+    ? ["bars: difference of A and B", "no maps of the same frames to compare"]
     : ["bars: relevance per frame", ""];
   told.textContent = [words, amounts ? bars : none].filter(Boolean).join(" · ");
   const { context, width, height } = sized(canvas);

@@ -25,8 +25,8 @@ const COLUMNS = [
   },
   { key: "low", text: "95 % interval", title: "Bootstrap over the probe's episodes" },
   { key: "untrained", text: "untrained", title: "Lift in the same network with random weights: the baseline" },
-  { key: "share", text: "for", title: "Share of all positive relevance" },
-  { key: "share_negative", text: "against", title: "Share of all negative relevance: what speaks against" },
+  { key: "share", text: "share for", title: "Share of all positive relevance" },
+  { key: "share_negative", text: "share against", title: "Share of all negative relevance: what speaks against" },
   {
     key: "effect",
     text: "effect",
@@ -128,7 +128,7 @@ function tableRow(row, columns, { state, store, data, checkpoints }) {
     },
     ...cells,
   );
-  made.onkeydown = (event) => event.key === "Enter" && choose();
+  made.addEventListener("keydown", (event) => event.key === "Enter" && choose());
   return made;
 }
 
@@ -153,9 +153,9 @@ function verdict({ lift, low, high, frames, looked, from, chance }) {
   if (!isNumber(lift)) return light("unknown", "no relevance", "The maps of the frames that show it hold nothing positive");
   if (looked) return light("good", "looked at", `The whole interval lies above ${brief(from)}`);
   if (low > chance) return light("some", "a little", `Above ${brief(chance)}, looked at from ${brief(from)} on`);
-  return high < 1
-    ? light("", "below chance", "The whole interval lies below 1")
-    : light("", "as by chance", `Looked at from a lift of ${brief(from)} on, with the whole interval`);
+  if (high < 1) return light("", "below chance", "The whole interval lies below 1");
+  const words = low > 1 ? "as untrained" : "as by chance";
+  return light("", words, `Looked at from a lift of ${brief(from)} on, with the whole interval`);
 }
 
 function light(kind, textContent, title) {

@@ -48,7 +48,7 @@ function paintAxes(context, plot) {
     );
     write(context, words(tick), box.left - 6, y.at(tick), "right");
   });
-  x.ticks.forEach((tick) => {
+  x.ticks.filter(Number.isInteger).forEach((tick) => {
     rule(context, x.at(tick), box.bottom, x.at(tick), box.bottom + 4, FAINT);
     write(context, short(tick), x.at(tick), box.bottom + 12, "center");
   });

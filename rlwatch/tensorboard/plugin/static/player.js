@@ -76,7 +76,7 @@ let amountsOf = { key: null, values: null };
 function amounts(one, other) {
   if (!one?.levels || (other && !other.levels)) return null;
   const part = ({ levels, unit, maps }) => ({ levels, unit, shape: maps.shape });
-  const alike = !other || other.maps.shape.join() === one.maps.shape.join();
+  const alike = !other || (other.maps.shape.join() === one.maps.shape.join() && isOfSameProbe(one, other));
   if (amountsOf.key?.[0] !== one.levels || amountsOf.key?.[1] !== (other?.levels ?? null)) {
     amountsOf = {
       key: [one.levels, other?.levels ?? null],
@@ -84,6 +84,11 @@ function amounts(one, other) {
     };
   }
   return amountsOf.values;
+}
+
+// Frames of two probes have nothing to do with one another.
+function isOfSameProbe(one, other) {
+  return one.checkpoint.probe === other.checkpoint.probe;
 }
 
 // The neighbours of the chosen checkpoint, so that a step to them is instant.

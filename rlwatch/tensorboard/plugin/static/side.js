@@ -17,14 +17,15 @@ import { heatColour, objectsBelow, paintOutlines, paintScreen, screenOf } from "
 import { loadActions, loadMaps } from "./source.js";
 
 export function playerSide({ store, data }, which) {
-  const screen = el("canvas", { className: "screen", id: `screen${which}` });
+  const screen = el("canvas", { className: "screen", id: `screen${which}`, role: "img" });
   const title = el("div", { className: "title" });
   const message = el("div", { className: "message", hidden: true });
   const reading = el("div", { className: "reading" });
   const stack = el("div", { className: "stack" });
   const actions = actionBars((target) => store.set(chosenAction(store.get(), which, target)));
   const scale = colourScale();
-  const aside = el("div", { className: "aside" }, stack, actions.element, scale.element);
+  const about = el("div", { className: "heading" }, "Stack", el("small", { textContent: "share for, by frame" }));
+  const aside = el("div", { className: "aside" }, el("div", {}, about, stack), actions.element, scale.element);
   const element = el(
     "div",
     { className: "side", dataset: { side: which } },
@@ -129,6 +130,7 @@ function drawTitle(view, state, probe) {
   const words = state.compare ? [name, state.run2 && state.run2 !== state.run ? run : ""] : [explains];
   const small = [...words, checkpoint.method].filter(Boolean).join(" · ");
   view.title.title = [explains, run, checkpoint.method].filter(Boolean).join(" · ");
+  view.screen.ariaLabel = `heatmap on the game's screen at step ${whole(checkpoint.step)}: ${explains}`;
   return fill(view.title, letter, heading, el("small", { textContent: small }));
 }
 

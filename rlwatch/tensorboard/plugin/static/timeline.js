@@ -15,7 +15,7 @@ import {
   toggle,
   whole,
 } from "./dom.js";
-import { MEASURES, checkpointAt, coloursOf, shownObjects, sideOf, wordsOf } from "./model.js";
+import { MEASURES, checkpointAt, coloursOf, probeOf, shownObjects, sideOf, wordsOf } from "./model.js";
 import { paintChosen, paintPlot } from "./paint.js";
 import { canCompare, isLogarithmic, makePlot } from "./plot.js";
 
@@ -121,25 +121,34 @@ function drawAll(view, data, state) {
   if (width < 10) return;
   view.plot = makePlot(data, state, width, height);
   paintPlot(context, view.plot, width, height);
-  view.note.textContent = explained(view.plot, state);
+  view.note.textContent = explained(view.plot, state, data);
   drawChosen(view, data, state);
 }
 
-function explained(plot, state) {
+function explained(plot, state, data) {
   if (!plot.lines.length) return "No object is chosen, or none is known: only the return is drawn.";
   const parts = [`${state.measure} (${wordsOf(state.target).button}): ${MEASURES[state.measure].unit}`];
   if (state.measure === "lift") parts.push("1 = no preference");
   const averaged = state.mean && plot.runs.length > 1;
   if (averaged) parts.push(`mean of ${plot.runs.length} runs, as far as all have got · band: their range`);
   else if (state.measure === "lift") parts.push("band: 95 % interval");
-  if (plot.untrained.length) parts.push("dashes: untrained");
+  if (plot.untrained.length) parts.push("thin dashes: untrained");
+  if (plot.marks.some((mark) => mark.kind === "onset" && mark.line)) parts.push("ring: looked at from here on");
   const isBelow = plot.isLog && plot.lines.some((one) => one.values.some((value) => value < plot.low));
   if (isBelow) parts.push(`at the bottom: ${brief(plot.low)} or less`);
   if (plot.returns.some((one) => one.steps.length)) parts.push(`grey: return (${plot.returns[0].tag})`);
   if (plot.runs.length > 1 && !state.mean) parts.push(`line styles: ${plot.runs.map(styled).join(", ")}`);
+  const other = otherProbes(plot.runs, data);
+  if (other.length) parts.push(`on another probe, so not to be compared: ${other.join(", ")}`);
   if (plot.published.length)
     parts.push("dotted: Lapuschkin et al. 2019, other masks: compare the order, not the height");
   return `${parts.join(" · ")}.`;
+}
+
+// Those of the runs whose checkpoints were asked about other frames than the first one's.
+function otherProbes([first, ...others], data) {
+  const digest = probeOf(data, first);
+  return others.filter((run) => digest && probeOf(data, run) && probeOf(data, run) !== digest);
 }
 
 function styled(run, i) {
