@@ -130,13 +130,14 @@ def _mean_gradient(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     total = torch.zeros_like(observations, memory_format=torch.contiguous_format)
+    shares = shares.to(total)
     together = max(1, batch_size // len(shares))
     for first in range(0, len(total), together):
         some = slice(first, first + together)
         for numbers in torch.split(torch.arange(len(shares), device=total.device), batch_size):
             pictures = place(some, numbers)
             slopes = gradient(pictures.flatten(0, 1), weights[some].repeat_interleave(len(numbers), 0))
-            means = shares[numbers].to(total) @ slopes.reshape(*pictures.shape[:2], -1)
+            means = shares[numbers] @ slopes.reshape(*pictures.shape[:2], -1)
             total[some] += means.view_as(total[some])
     return total
 

@@ -46,7 +46,7 @@ def lime(
     shown = torch.randint(2, (samples, _count(features)), generator=generator, device=generator.device).bool()
     shown[0] = True
     scores = _scores(ask, observations, weights, features, shown, baseline, batch_size)
-    return spread(_linear_model(shown.to(scores), scores, kernel_width, ridge).T.to(weights.dtype), features)
+    return spread(_linear_model(shown.to(scores), scores, kernel_width, ridge).T.to(weights), features)
 
 
 def shap(
@@ -76,7 +76,7 @@ def shap(
     shown = _all_combinations(count) if exact else _paired_combinations(count, samples, generator)
     scores = _scores(ask, observations, weights, features, shown, baseline, batch_size)
     values = (_shapley_matrix(count).to(scores) @ scores) if exact else _kernel_shap(shown.to(scores), scores)
-    return spread(values.T.to(weights.dtype), features)
+    return spread(values.T.to(weights), features)
 
 
 def _scores(
@@ -88,7 +88,7 @@ def _scores(
     baseline: Baseline,
     batch_size: int,
 ) -> Float[Tensor, "combination probe"]:
-    """The score with nothing but the `shown` features, in double precision for the fits."""
+    """The score with nothing but the `shown` features, for the fits on the CPU and in double precision."""
     values, filling = floating(observations), reference(observations, baseline)
     amounts = shown.to(values)
 
@@ -96,8 +96,8 @@ def _scores(
         visible = amounts[copies].index_select(1, features[probe].flatten()).view(-1, *features.shape[1:])
         return torch.lerp(filling[probe], values[probe], visible)
 
-    q_values = ask_copies(ask, observations, edit, len(amounts), batch_size).double()
-    return torch.einsum("pca,pa->cp", q_values, weights.double())
+    q_values = ask_copies(ask, observations, edit, len(amounts), batch_size).cpu().double()
+    return torch.einsum("pca,pa->cp", q_values, weights.cpu().double())
 
 
 def _linear_model(shown: Tensor, scores: Tensor, kernel_width: float, ridge: float) -> Float[Tensor, "feature probe"]:

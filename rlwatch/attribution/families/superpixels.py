@@ -45,7 +45,7 @@ def objects(masks: Bool[Tensor, "feature probe stack y x"]) -> Int[Tensor, "prob
 
 
 def checked(features: Any, observations: Shaped[Tensor, "probe stack y x"]) -> Int[Tensor, "probe stack y x"]:
-    """The features, in numbers that can be an index.
+    """The features, in numbers that can be an index, where the observations lie.
 
     Raises: ValueError: they are no whole numbers from 0 on, or not one for each pixel.
     """
@@ -59,7 +59,7 @@ def checked(features: Any, observations: Shaped[Tensor, "probe stack y x"]) -> I
             f"expected as features a whole number from 0 on for each pixel, of shape {tuple(observations.shape)}, got "
             f"{got}: use grid(observations), or objects(masks), of rlwatch.attribution.families.superpixels"
         )
-    index: Tensor = features.long()
+    index: Tensor = features.to(observations.device).long()
     return index
 
 

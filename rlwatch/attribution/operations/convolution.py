@@ -128,7 +128,7 @@ def _interleaved_last(blocks: Tensor, size: int, into: Tensor | None) -> Tensor:
 def _interleaved(blocks: Tensor, size: int, into: Tensor | None) -> Tensor:
     """The pixel shuffle of channels in the order channel, y, x, in a quarter of the time of torch's own.
 
-    A row of a block moves as one number where numbers are as wide as that.
+    On a CPU a row of a block moves as one number where numbers are as wide as that; not all devices have these.
     """
     count, channels, height, width = blocks.shape
     shape = count, channels // size**2, height * size, width * size
@@ -137,7 +137,7 @@ def _interleaved(blocks: Tensor, size: int, into: Tensor | None) -> Tensor:
     rows = blocks.permute(0, 2, 3, 1).contiguous().view(count, height, width, -1, size, size)
     places = into.view(count, -1, height, size, width, size)
     wide = WIDE.get(size * blocks.element_size())
-    if wide is not None:
+    if wide is not None and blocks.device.type == "cpu":
         rows, places = (values.view(torch.float64).view(wide) for values in (rows, places))
     places.copy_(rows.permute(0, 3, 1, 4, 2, 5))
     return into
