@@ -99,5 +99,3 @@ def test_floats_that_are_divided_by_nothing_are_told_of_with_an_observe_for_the_
     told = re.search(r"observe=, such as (lambda frames: .*)", caplog.text)[1]
     observe = eval(told, {"torch": torch})  # noqa: S307 - our own advice, followed to the letter
     assert torch.equal(observe(FRAMES), replace(view, scale=1.0)(FRAMES))
-    fit(Network(lambda x: x, stack=1), FRAMES[:, :1])
-    assert caplog.messages[-1].endswith("frames.float(), with probe=Probe.load(...).seen(1, (84, 84))")

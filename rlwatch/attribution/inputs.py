@@ -20,8 +20,6 @@ from rlwatch.unwrap import parameters_of
 log = logging.getLogger("rlwatch")
 
 Observe = Callable[[Tensor], Tensor]
-SHIPPED = (4, 84, 84)
-"""The pictures of the probes that ship: where `observe` is given they are not fitted to the network's."""
 SAID = 300
 """Letters of a refusal that are passed on."""
 
@@ -83,22 +81,18 @@ def _tell_of_range(view: View, seen: Tensor) -> None:
     """Say it where the network divides by nothing: only the training knows which range of numbers it hands over."""
     frames = "frames.permute(0, 2, 3, 1)" if view.channels_last else "frames"
     floats = f"{frames}.float()" if view.numbers == torch.float32 else f"{frames}.to({view.numbers})"
-    shape = tuple(seen.shape[1:])
-    probe = "" if shape == SHIPPED else f", with probe=Probe.load(...).seen({shape[0]}, {shape[1:]})"
     if view.scale is None and seen.max() > 1:
         log.warning(
             "rlwatch: the network casts uint8 frames and divides them by nothing: it is asked about numbers in "
-            "[0, 255]. If the training scales them, give observe=, such as lambda frames: %s / 255%s "
+            "[0, 255]. If the training scales them, give observe=, such as lambda frames: %s / 255 "
             "(of a saved network --divisor 255)",
             floats,
-            probe,
         )
     elif view.scale is not None and view.scale < 1:
         log.warning(
             "rlwatch: the network takes floats and divides them by nothing: it is asked about numbers in [0, 1]. If "
-            "the training hands over [0, 255], give observe=, such as lambda frames: %s%s",
+            "the training hands over [0, 255], give observe=, such as lambda frames: %s",
             floats,
-            probe,
         )
 
 
