@@ -1,8 +1,5 @@
 """How a network takes its observations, found on networks of every convention."""
 
-import re
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
@@ -86,16 +83,3 @@ def test_frames_that_are_cast_and_divided_by_nothing_are_told_of(caplog):
     caplog.clear()
     fit(Network(lambda x: x / 255), FRAMES)
     assert not caplog.text
-
-
-@pytest.mark.parametrize("numbers", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("prepare", [lambda x: x, lambda x: x.permute(0, 3, 1, 2)], ids=["NCHW", "NHWC"])
-def test_floats_that_are_divided_by_nothing_are_told_of_with_an_observe_for_the_other_range(caplog, prepare, numbers):
-    fit(Network(divides_floats_only), FRAMES)
-    assert not caplog.text
-    network = Network(prepare).to(numbers)
-    view = fit(network, FRAMES)
-    assert "it is asked about numbers in [0, 1]" in caplog.text
-    told = re.search(r"observe=, such as (lambda frames: .*)", caplog.text)[1]
-    observe = eval(told, {"torch": torch})  # noqa: S307 - our own advice, followed to the letter
-    assert torch.equal(observe(FRAMES), replace(view, scale=1.0)(FRAMES))

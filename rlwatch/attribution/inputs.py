@@ -54,8 +54,8 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
 
     A network that turns uint8 into floats itself gets uint8; if it does not divide by 255, a warning says so. One that
     takes floats only and divides by 255 itself gets floats in [0, 255]; one that does not gets [0, 1], since most
-    trainings scale outside, and a warning says so. Floats are of the type of its weights. Where neither is what the
-    training does, hand `observe=` to the caller instead.
+    trainings scale outside. Floats are of the type of its weights. Where neither is what the training does, hand
+    `observe=` to the caller instead.
 
     Raises: ValueError when the network takes none of them, with what each attempt said.
     """
@@ -72,28 +72,14 @@ def fit(network: Callable[[Tensor], Any], observations: UInt8[Tensor, "probe sta
         elif seen.shape[1:] != observations.shape[1:]:
             refusals.append(f"{view.name}: its first layer saw {tuple(seen.shape[1:])}")
         elif view.scale != 1 or seen.max() <= 1:
-            _tell_of_range(view, seen)
+            if view.scale is None and seen.max() > 1:
+                log.warning(
+                    "rlwatch: the network casts uint8 frames and divides them by nothing: it is asked about numbers in "
+                    "[0, 255]. If the training scales them, give observe=, such as lambda frames: frames.float() / 255 "
+                    "(of a saved network --divisor 255)"
+                )
             return view
     raise ValueError(_none_fits(observations, refusals))
-
-
-def _tell_of_range(view: View, seen: Tensor) -> None:
-    """Say it where the network divides by nothing: only the training knows which range of numbers it hands over."""
-    frames = "frames.permute(0, 2, 3, 1)" if view.channels_last else "frames"
-    floats = f"{frames}.float()" if view.numbers == torch.float32 else f"{frames}.to({view.numbers})"
-    if view.scale is None and seen.max() > 1:
-        log.warning(
-            "rlwatch: the network casts uint8 frames and divides them by nothing: it is asked about numbers in "
-            "[0, 255]. If the training scales them, give observe=, such as lambda frames: %s / 255 "
-            "(of a saved network --divisor 255)",
-            floats,
-        )
-    elif view.scale is not None and view.scale < 1:
-        log.warning(
-            "rlwatch: the network takes floats and divides them by nothing: it is asked about numbers in [0, 1]. If "
-            "the training hands over [0, 255], give observe=, such as lambda frames: %s",
-            floats,
-        )
 
 
 def _none_fits(observations: Tensor, refusals: list[str]) -> str:
