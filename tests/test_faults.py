@@ -193,6 +193,7 @@ def test_a_slow_disk_is_paid_for_from_the_budget(monkeypatch, tmp_path, probe):
     watch.close()
 
 
+@pytest.mark.timeout(1200)  # on a slow machine
 def test_a_thousand_monitors_leave_no_memory_no_hook_and_no_open_file(tmp_path, probe):
     network = torch.nn.Sequential(torch.nn.Conv2d(4, 2, 8, 8), torch.nn.Flatten(), torch.nn.Linear(200, 4))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)

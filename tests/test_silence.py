@@ -47,6 +47,7 @@ def identical(one, other):
 
 
 @pytest.mark.real
+@pytest.mark.timeout(1200)  # on a slow machine
 def test_two_thousand_steps_end_in_the_same_bits_with_and_without_the_monitor(tmp_path):
     # in processes of their own: the type checks of this test run draw from Python's global generator
     folders = {which: tmp_path / which for which in ("watched", "alone")}

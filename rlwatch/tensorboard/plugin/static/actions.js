@@ -9,7 +9,6 @@ export function actionBars(choose) {
   const hint = el("small", { textContent: "click for its map" });
   const heading = el("div", { className: "heading" }, told, hint);
   const list = el("div", { className: "bars" });
-  const key = el("small", { className: "key", textContent: "○ NOOP · ● FIRE" });
   const draw = (probe, shown, frame) => {
     const values = shown?.maps?.q_values?.[frame];
     const count = values?.length ?? 0;
@@ -19,9 +18,9 @@ export function actionBars(choose) {
     hint.hidden = !values || !shown.checkpoint.all_actions;
     if (values) setBars([...list.children], actionNames(probe, count), values, shown.target);
     list.classList.toggle("many", count > MANY);
-    key.hidden = count <= MANY;
+    list.title = count > MANY ? "○ NOOP · ● FIRE" : "";
   };
-  return { element: el("div", { className: "actions" }, heading, list, key), draw };
+  return { element: el("div", { className: "actions" }, heading, list), draw };
 }
 
 function bar(action, choose) {
