@@ -233,6 +233,7 @@ def test_eighteen_actions_fit_in_and_go_by_signs(browser, tmp_path, scene):
         tab.says(".title", "what Q of DOWNLEFTFIRE rests on")
         bottom = "return document.querySelector('.player').getBoundingClientRect().bottom"
         assert tab.js(bottom) < 720
+        assert "no interval" in tab.texts(".light"), "of the tunnel, which one episode shows"
 
 
 def test_actions_of_many_directions_keep_their_names_whole(browser, tmp_path):

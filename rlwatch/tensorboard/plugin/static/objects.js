@@ -151,6 +151,7 @@ function intervalOf({ low, high }) {
 function verdict({ lift, low, high, frames, looked, from, chance }) {
   if (!frames) return light("unknown", "not on screen", "Never visible in the probe");
   if (!isNumber(lift)) return light("unknown", "no relevance", "The maps of the frames that show it hold nothing positive");
+  if (!isNumber(low)) return light("unknown", "no interval", "One episode shows it: how sure its lift is cannot be told");
   if (looked) return light("good", "looked at", `The whole interval lies above ${brief(from)}`);
   if (low > chance) return light("some", "a little", `Above ${brief(chance)}, looked at from ${brief(from)} on`);
   if (high < 1) return light("", "below chance", "The whole interval lies below 1");
