@@ -224,6 +224,19 @@ def test_what_cannot_be_sent_is_refused_at_attach(attach):
         attach(lambda observations: one(observations) if lock else None)
 
 
+def test_a_network_that_can_be_sent_no_more_stands_in_the_findings_until_it_can(attach):
+    one = network()
+    watch = attach(one)
+    report_of(watch, 0)
+    one.kept = threading.Lock()
+    watch(1)
+    assert watch.findings[-1].step == 1
+    assert "cannot be sent to another process" in watch.finding
+    del one.kept
+    report_of(watch, 2)
+    assert "cannot be sent" not in watch.finding
+
+
 def test_an_unknown_place_is_refused(tmp_path):
     with pytest.raises(ValueError, match="inline, process, got 'cloud'"):
         Watch(network(), "breakout", logdir=tmp_path, where="cloud")

@@ -107,6 +107,7 @@ class Worker:
             except OSError:
                 self._died()
             except (TypeError, ValueError) as error:
+                self._ended = self._ended or self._ending(error)[0]
                 self._fail(f"{type(error).__name__}: {error}")
         self._submitting = time.perf_counter() - began
 
@@ -202,12 +203,16 @@ class Worker:
 
     def _fail(self, reason: str) -> None:
         assert self._job is not None  # noqa: S101 - only a job can fail
-        step, page = self._job.step, None
+        page = None
         if not self._lives and self._ended is None:
-            self._ended, page = ending(next(reversed(self._reports), None), step, RuntimeError(reason))
-        faults = (Fault(f"step {step:,}", reason),)
+            self._ended, page = self._ending(RuntimeError(reason))
+        faults = (Fault(f"step {self._job.step:,}", reason),)
         self._done.append(Outcome(self._job, None, 0.0, faults=faults, page=page, ended=self._ended))
         self._job = None
+
+    def _ending(self, error: Exception) -> tuple[Finding, Page | None]:
+        assert self._job is not None  # noqa: S101 - only a job can fail
+        return ending(next(reversed(self._reports), None), self._job.step, error)
 
 
 def serve(post: int, memory: int, pipe: int, training: int) -> None:
