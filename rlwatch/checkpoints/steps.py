@@ -3,11 +3,10 @@
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 FOLDER = re.compile(r"(?:checkpoint|step|iter\w*)[_-]?(\d+)|(\d+)_(?:checkpoint|finish|except|best)")
 """A folder that is one checkpoint: RLlib's checkpoint_000010, pfrl's 1000_finish."""
@@ -206,7 +205,7 @@ def _tell_of_names(files: Sequence[Path]) -> None:
         _tell("steps read from names", read)
 
 
-def _tell(what: str, of: "Iterator[str] | Sequence[str] | Mapping[str, Any] | map[str]") -> None:
+def _tell(what: str, of: Iterable[str]) -> None:
     names = list(of)
     more = f", … ({len(names)} in all)" if len(names) > TOLD else ""
     log.warning("rlwatch: %s: %s%s", what, "; ".join(names[:TOLD]), more)
