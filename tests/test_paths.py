@@ -142,7 +142,7 @@ def test_the_network_never_gets_more_than_batch_size_pictures(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_is_left_behind(method):
     weights = [weight.detach().clone() for weight in NETWORK.parameters()]
-    seen, drawn, numpy_drawn = SEEN.clone(), torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002  (the state of others)
+    seen, drawn, numpy_drawn = SEEN.clone(), torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - the state of others
     relevance = method(gradient_of(NETWORK), SEEN, CHOSEN)
     assert relevance.shape == SEEN.shape
     assert not relevance.requires_grad

@@ -198,7 +198,7 @@ def test_sarfa_needs_a_choice():
 def test_nothing_is_left_behind(method):
     network = nn.Sequential(nn.Dropout(), NETWORK).train()
     weights = [weight.detach().clone() for weight in network.parameters()]
-    seen, drawn, numpy_drawn = SEEN.clone(), torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002  (the state of others)
+    seen, drawn, numpy_drawn = SEEN.clone(), torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - the state of others
     relevance = method(ask, SEEN, CHOSEN)
     assert relevance.shape == SEEN.shape
     assert not relevance.requires_grad

@@ -189,7 +189,7 @@ def test_lime_recovers_a_linear_network():
 
 
 def test_lime_is_the_ridge_regression_of_scikit_learn_weighted_by_nearness():
-    from sklearn.linear_model import Ridge  # noqa: PLC0415  (slow to import, needed here only)
+    from sklearn.linear_model import Ridge  # noqa: PLC0415 - slow to import, needed here only
 
     shown = torch.randint(2, (40, 5), generator=torch.Generator().manual_seed(2)).bool()
     shown[0] = True
@@ -225,7 +225,7 @@ def test_bytes_stay_bytes(method):
 @pytest.mark.parametrize("method", [lime, shap])
 def test_nothing_is_left_behind(method):
     weights = [weight.detach().clone() for weight in NETWORK.parameters()]
-    seen, drawn, numpy_drawn = SEEN.clone(), torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002  (the state of others)
+    seen, drawn, numpy_drawn = SEEN.clone(), torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - the state of others
     relevance = method(NETWORK, SEEN, CHOSEN, samples=20)
     assert relevance.shape == SEEN.shape
     assert not relevance.requires_grad
