@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812  # the name that every PyTorch program uses
+import torch.nn.functional as F  # noqa: N812 - the name that every PyTorch program uses
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 

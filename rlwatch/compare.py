@@ -16,7 +16,7 @@ from rlwatch.report import without_nan
 from rlwatch.tensorboard.runs import EVERY_CHECKPOINT, UNMEASURED, Run, damages, history, logs_of, method_of
 from rlwatch.variants import notes_on_names, variants
 
-SCHEMA = 1
+SCHEMA = 1  # of comparisons as JSON
 RETURNS = (
     "eval/return",
     "eval/mean_reward",

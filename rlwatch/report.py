@@ -8,6 +8,7 @@ from typing import Any
 from rlwatch.measures.relevance import ObjectRelevance, QStatistics, TargetRelevance
 
 SCHEMA = 1
+"""Of reports as JSON and of all that a log holds for the RLWATCH tab."""
 COLUMNS = ("object", "lift", "95 % interval", "untrained", "share for", "share against", "frames")
 MAP_STATISTICS = ("gini", "entropy", "conservation", "absorbed", "score", "unnamed", "drift_spearman", "drift_cosine")
 NOTHING_FOUND = "nothing has stood above its untrained baseline in two checkpoints in a row"

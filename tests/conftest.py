@@ -10,7 +10,7 @@ from jaxtyping import config
 
 from rlwatch.cli import main
 
-pytest_plugins = ["tests.fixtures.tab", "tests.fixtures.log_folders", "tests.fixtures.recorded"]
+pytest_plugins = [f"tests.fixtures.{name}" for name in ("attached", "tab", "log_folders", "recorded")]
 
 
 def pytest_collection_modifyitems(items):

@@ -11,33 +11,14 @@ import time
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from rlwatch import Watch
 from rlwatch.monitor.travel import pack
 from tests.fixtures.watched import read
-from tests.test_faults import probe  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.usefixtures("types_unchecked")
 SCALARS = ("rlwatch/lift/greedy/ball", "rlwatch/cost/fraction")
 BLOBS = ("rlwatch/report", "rlwatch/maps")
-
-
-@pytest.fixture
-def attach(tmp_path, probe):  # noqa: F811 - the fixture
-    """A Watch on a small network with its log in tmp_path; it is closed after the test."""
-    attached = []
-
-    def make(**settings):
-        torch.manual_seed(0)
-        network = nn.Sequential(nn.Conv2d(4, 4, 8, 8), nn.ReLU(), nn.Flatten(), nn.Linear(400, 4))
-        attached.append(Watch(network, probe, **({"logdir": tmp_path, "every": 1, "method": "epsilon"} | settings)))
-        return attached[-1]
-
-    yield make
-    for watch in attached:
-        watch.close()
 
 
 def steps_of(folder):

@@ -9,6 +9,7 @@ from agents.learner import QNetwork
 from agents.parts import Run
 from rlwatch.tensorboard.runs import read_run
 from tests.fixtures.agents import same, state_of, tiny, trained
+from tests.fixtures.saved import beginning
 
 CHECKPOINT = {"model", "step", "game", "actions", "seed", "returns"}
 
@@ -91,14 +92,14 @@ def test_a_checkpoint_holds_plain_values_and_the_networks_weights(tmp_path):
 
 @pytest.mark.real
 def test_a_resumed_run_goes_on_with_what_its_monitor_knew(tmp_path):
-    agent = Agent(tiny(tmp_path))
-    watch = watched(agent, rlwatch.Probe.load("breakout"))
+    agent, probe = Agent(tiny(tmp_path)), beginning(rlwatch.Probe.load("breakout"), segments=2)
+    watch = watched(agent, probe)
     train(agent, watch, stopped=lambda: agent.step >= 60)
     watch.finish(agent.step)
     watch.close()
     agent.run.close()
     again = Agent.resumed(tmp_path, {})
-    watch = watched(again, rlwatch.Probe.load("breakout"))
+    watch = watched(again, probe)
     assert watch(again.step) is None
     assert watch(again.step + 4).step == 64
     watch.close()

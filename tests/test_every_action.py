@@ -13,7 +13,7 @@ from rlwatch.monitor.schedule import Schedule
 from rlwatch.offline import explain_checkpoints
 from rlwatch.tensorboard import blobs, tags
 from tests.fixtures.blobs import decode_maps
-from tests.fixtures.saved import save_checkpoints
+from tests.fixtures.saved import beginning, save_checkpoints
 from tests.fixtures.watched import Nature, read
 
 pytestmark = pytest.mark.real
@@ -21,7 +21,8 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture(scope="module")
 def probe():
-    return Probe.load("breakout")
+    """The first four stretches of Breakout's."""
+    return beginning(Probe.load("breakout"), segments=4)
 
 
 def network(seed=0, actions=4):
@@ -142,7 +143,8 @@ def test_where_they_fail_the_checkpoint_is_logged_without_them(tmp_path, probe, 
 
 def test_explain_logs_them_too_and_only_into_a_log(tmp_path, probe):
     files = sorted(save_checkpoints(tmp_path / "checkpoints", 2).iterdir())
-    reports = list(explain_checkpoints(files, probe="breakout", logdir=tmp_path / "log"))
+    probe.save(tmp_path / "probe.npz")
+    reports = list(explain_checkpoints(files, probe=tmp_path / "probe.npz", logdir=tmp_path / "log"))
     found, right = logged(tmp_path / "log"), expected(network(1), probe)
     assert set(found) == {0, 100}
     step = found[100].scale["action=2"] / found[100].top
@@ -152,13 +154,13 @@ def test_explain_logs_them_too_and_only_into_a_log(tmp_path, probe):
     assert np.abs(off).max() <= step * 1.001
     assert np.abs(off.sum(axis=1)).max() <= step / 2 * 1.001
     assert all(report.all_actions and report.cost["actions"] > 0 for report in reports)
-    (unlogged,) = explain_checkpoints(files[:1], probe="breakout")
+    (unlogged,) = explain_checkpoints(files[:1], probe=tmp_path / "probe.npz")
     assert not unlogged.all_actions
     assert "actions" not in unlogged.cost
 
 
-def test_a_log_of_eighteen_actions_stays_small(tmp_path, probe):
-    watch = Watch(network(actions=18), probe, logdir=tmp_path, every=10)
+def test_a_log_of_eighteen_actions_stays_small(tmp_path):
+    watch = Watch(network(actions=18), "breakout", logdir=tmp_path, every=10)
     watch(0)
     watch.close()
     (event,) = read(tmp_path).Tensors(blobs.ACTIONS)

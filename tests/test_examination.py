@@ -11,7 +11,7 @@ from rlwatch import Probe, explain
 from rlwatch.monitor.clips import ClipMaker
 from rlwatch.monitor.examination import Examination
 from rlwatch.pictures.heatmap import proposed_scale
-from tests.fixtures.watched import Nature, SeesOnePixel
+from tests.fixtures.watched import Coarse, Nature, SeesOnePixel
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_the_colour_scale_of_a_run_grows_and_never_shrinks(probe):
 
 def test_a_setting_that_is_given_per_frame_is_cut_for_every_action_and_for_the_checks(probe):
     torch.manual_seed(0)
-    network, frames = Nature(), torch.from_numpy(probe.observations())
+    network, frames = Coarse(), torch.from_numpy(probe.observations())
     start = frames.float() / 510
 
     def examined(baseline):

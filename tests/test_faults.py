@@ -16,7 +16,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rlwatch import Probe, Watch
+from rlwatch import Watch
 from rlwatch.monitor import logbook
 from rlwatch.monitor.clips import ClipMaker
 from rlwatch.monitor.examination import Examination
@@ -25,15 +25,15 @@ from rlwatch.tensorboard.events import EventFile
 from rlwatch.tensorboard.writer import RunWriter
 from tests.fixtures.saved import beginning
 from tests.fixtures.updates import same, trained
-from tests.fixtures.watched import Nature, read
+from tests.fixtures.watched import Coarse, read
 
 LIFT = "rlwatch/lift/greedy/ball"
 
 
 @pytest.fixture(scope="module")
-def probe():
-    """The first three stretches of Breakout's."""
-    return beginning(Probe.load("breakout"), segments=3)
+def unwatched():
+    """What a training without the monitor ends in."""
+    return trained(Coarse)
 
 
 def failing(*_args, **_kwargs):
@@ -57,18 +57,16 @@ def failing(*_args, **_kwargs):
     ],
 )
 def test_a_part_that_fails_is_told_once_and_the_training_ends_in_the_same_bits(
-    monkeypatch, tmp_path, caplog, probe, owner, part
+    monkeypatch, tmp_path, caplog, short_probe, unwatched, owner, part
 ):
-    expected = trained(Nature)
-
     def attached(network):
-        watch = Watch(network, probe, logdir=tmp_path, every=2)
+        watch = Watch(network, short_probe, logdir=tmp_path, every=2)
         monkeypatch.setattr(owner, part, failing)
         return watch
 
     with caplog.at_level(logging.WARNING, logger="rlwatch"):
-        found = trained(Nature, attached)
-    assert same(found, expected)
+        found = trained(Coarse, attached)
+    assert same(found, unwatched)
     assert caplog.text.count("RuntimeError: made to fail") == 1
     assert "training goes on" in caplog.text
 
@@ -76,10 +74,10 @@ def test_a_part_that_fails_is_told_once_and_the_training_ends_in_the_same_bits(
 KILLED = """
 import os, signal, sys, torch
 from rlwatch import Watch
-from tests.fixtures.watched import Nature
+from tests.fixtures.watched import Coarse
 first = int(sys.argv[2])
 torch.manual_seed(0)
-watch = Watch(Nature(), "breakout", logdir=sys.argv[1], every=1, purge_step=first)
+watch = Watch(Coarse(), "breakout", logdir=sys.argv[1], every=1, purge_step=first)
 for step in range(first, first + 3):
     watch(step)
 if first == 0:
@@ -100,10 +98,10 @@ def test_a_log_that_a_kill_has_torn_goes_on_without_a_lost_or_a_doubled_step(tmp
     assert [event.step for event in read(tmp_path).Scalars(LIFT)] == [0, 1, 2, 3, 4]
 
 
-def test_two_monitors_of_one_training_log_what_each_would_alone(tmp_path, probe):
+def test_two_monitors_of_one_training_log_what_each_would_alone(tmp_path, short_probe):
     torch.manual_seed(0)
-    network = Nature()
-    both = [Watch(network, probe, logdir=tmp_path / name, every=1) for name in ("one", "two")]
+    network = Coarse()
+    both = [Watch(network, short_probe, logdir=tmp_path / name, every=1) for name in ("one", "two")]
     reports = [watch(0).as_json() for watch in both]
     for watch in both:
         watch.close()
@@ -111,8 +109,8 @@ def test_two_monitors_of_one_training_log_what_each_would_alone(tmp_path, probe)
     assert [event.step for event in read(tmp_path / "two").Scalars(LIFT)] == [0]
 
 
-def test_a_forked_process_neither_logs_nor_closes_what_is_its_parents(tmp_path, probe):
-    watch = Watch(Nature(), probe, logdir=tmp_path, every=1)
+def test_a_forked_process_neither_logs_nor_closes_what_is_its_parents(tmp_path, short_probe):
+    watch = Watch(Coarse(), short_probe, logdir=tmp_path, every=1)
     watch(0)
     child = os.fork()
     if not child:
@@ -155,18 +153,18 @@ def test_an_interrupt_in_mid_explanation_leaves_a_whole_log_and_the_generators(t
     assert [event.step for event in read(tmp_path).Scalars(LIFT)] == steps
 
 
-def test_a_wall_clock_that_runs_backwards_loses_nothing(monkeypatch, tmp_path, probe):
+def test_a_wall_clock_that_runs_backwards_loses_nothing(monkeypatch, tmp_path, short_probe):
     clock = count(2_000_000_000, -1000)
     monkeypatch.setattr("rlwatch.tensorboard.events.time.time", lambda: float(next(clock)))
-    watch = Watch(Nature(), probe, logdir=tmp_path, every=1)
+    watch = Watch(Coarse(), short_probe, logdir=tmp_path, every=1)
     for step in range(3):
         watch(step)
     watch.close()
     assert [event.step for event in read(tmp_path).Scalars(LIFT)] == [0, 1, 2]
 
 
-def test_a_reader_sees_every_checkpoint_as_soon_as_it_is_made(tmp_path, probe):
-    watch = Watch(Nature(), probe, logdir=tmp_path, every=1)
+def test_a_reader_sees_every_checkpoint_as_soon_as_it_is_made(tmp_path, short_probe):
+    watch = Watch(Coarse(), short_probe, logdir=tmp_path, every=1)
     reader = EventAccumulator(str(tmp_path))
     for step in range(3):
         watch(step)
@@ -175,14 +173,14 @@ def test_a_reader_sees_every_checkpoint_as_soon_as_it_is_made(tmp_path, probe):
     watch.close()
 
 
-def test_a_slow_disk_is_paid_for_from_the_budget(monkeypatch, tmp_path, probe):
+def test_a_slow_disk_is_paid_for_from_the_budget(monkeypatch, tmp_path, short_probe):
     whole = EventFile.flush
 
     def slow(file):
         time.sleep(0.5)
         whole(file)
 
-    watch = Watch(Nature(), probe, logdir=tmp_path, total_steps=1000, budget=0.2)
+    watch = Watch(Coarse(), short_probe, logdir=tmp_path, total_steps=1000, budget=0.2)
     monkeypatch.setattr(EventFile, "flush", slow)
     before = time.perf_counter()
     watch(0)
@@ -194,15 +192,15 @@ def test_a_slow_disk_is_paid_for_from_the_budget(monkeypatch, tmp_path, probe):
 
 
 @pytest.mark.timeout(1200)  # on a slow machine
-def test_a_thousand_monitors_leave_no_memory_no_hook_and_no_open_file(tmp_path, probe):
+def test_a_thousand_monitors_leave_no_memory_no_hook_and_no_open_file(tmp_path, short_probe):
     network = torch.nn.Sequential(torch.nn.Conv2d(4, 2, 8, 8), torch.nn.Flatten(), torch.nn.Linear(200, 4))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-    light = beginning(probe, segments=1)
+    light = beginning(short_probe, segments=1)
 
     def cycle(number):
         watch = Watch(network, light, logdir=tmp_path / str(number % 10), method="epsilon", every=1)
         watch.attach(optimizer)
-        if number % 50 == 0:
+        if number % 100 == 0:
             optimizer.step()
         watch.close()
 

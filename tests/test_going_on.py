@@ -9,8 +9,6 @@ from torch.utils.tensorboard import SummaryWriter
 from rlwatch import Watch
 from rlwatch.tensorboard.runs import newest_scales, read_run
 from tests.fixtures.watched import read, words
-from tests.test_calls import attach  # noqa: F401 - a fixture
-from tests.test_faults import probe  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.usefixtures("types_unchecked")
 
@@ -26,7 +24,7 @@ def look_at_the_paddle(watch):
         head.weight[0, 91:98] = 1  # of the first of four maps of 10 × 10
 
 
-def watched(attach, steps, *, louder=1.0, **settings):  # noqa: F811 - the fixture
+def watched(attach, steps, *, louder=1.0, **settings):
     """What a Watch of these steps finds."""
     watch = attach(**settings)
     look_at_the_paddle(watch)
@@ -42,7 +40,7 @@ def watched(attach, steps, *, louder=1.0, **settings):  # noqa: F811 - the fixtu
 @pytest.mark.parametrize("where", ["inline", "process"])
 def test_findings_are_dated_to_the_checkpoint_before_the_break_and_the_scale_never_shrinks(
     tmp_path,
-    attach,  # noqa: F811
+    attach,
     where,
 ):
     expected = watched(attach, (0, 10, 20), louder=64.0, where=where)
@@ -56,7 +54,7 @@ def test_findings_are_dated_to_the_checkpoint_before_the_break_and_the_scale_nev
 
 
 @pytest.mark.parametrize("where", ["inline", "process"])
-def test_lifts_are_held_against_the_untrained_networks_of_before_the_break(tmp_path, attach, where):  # noqa: F811
+def test_lifts_are_held_against_the_untrained_networks_of_before_the_break(tmp_path, attach, where):
     watched(attach, (0, 10), where=where)
     before = read_run(tmp_path).report["untrained"]
     assert any(one["lift"] for objects in before.values() for one in objects.values())
@@ -67,7 +65,7 @@ def test_lifts_are_held_against_the_untrained_networks_of_before_the_break(tmp_p
     assert read_run(tmp_path / "other").report["untrained"] != before
 
 
-def test_what_lies_behind_the_step_that_a_training_goes_on_from_does_not_count(tmp_path, attach):  # noqa: F811
+def test_what_lies_behind_the_step_that_a_training_goes_on_from_does_not_count(tmp_path, attach):
     watched(attach, (20,), purge_step=0)
     low = newest_scales(tmp_path)
     watched(attach, (40,), louder=64.0, purge_step=30)
@@ -77,7 +75,7 @@ def test_what_lies_behind_the_step_that_a_training_goes_on_from_does_not_count(t
     assert newest_scales(tmp_path) == low
 
 
-def test_a_training_that_goes_on_in_a_shared_log_goes_on_with_its_findings(tmp_path, attach):  # noqa: F811
+def test_a_training_that_goes_on_in_a_shared_log_goes_on_with_its_findings(tmp_path, attach):
     for steps, purge_step in (((0, 10), 0), ((20,), 11)):
         writer = SummaryWriter(tmp_path, purge_step=purge_step)
         found = watched(attach, steps, writer=writer, logdir=None, purge_step=purge_step)
@@ -85,16 +83,16 @@ def test_a_training_that_goes_on_in_a_shared_log_goes_on_with_its_findings(tmp_p
     assert "step 0 " in found[0]
 
 
-def test_a_log_of_another_probe_is_no_log_to_go_on_with(tmp_path, attach):  # noqa: F811
+def test_a_log_of_another_probe_is_no_log_to_go_on_with(tmp_path, attach):
     watched(attach, (0,))
     with pytest.raises(ValueError, match="holds another probe"):
         Watch(attach(logdir=tmp_path / "other")._network, "breakout", logdir=tmp_path, purge_step=1)
 
 
-def test_a_region_of_the_same_name_in_another_place_is_none_to_go_on_with(tmp_path, attach, probe):  # noqa: F811
+def test_a_region_of_the_same_name_in_another_place_is_none_to_go_on_with(tmp_path, attach, short_probe):
     def named(regions):
         (tmp_path / "names.toml").write_text(f"[regions]\n{regions}")
-        return probe.edited(tmp_path / "names.toml")
+        return short_probe.edited(tmp_path / "names.toml")
 
     network, log = attach(logdir=tmp_path / "other")._network, {"logdir": tmp_path / "log", "method": "epsilon"}
     for step, regions in enumerate(("pit = [40, 130, 80, 20]", "pit = [40, 130, 80, 20]", "hole = [0, 0, 80, 20]")):
@@ -104,7 +102,7 @@ def test_a_region_of_the_same_name_in_another_place_is_none_to_go_on_with(tmp_pa
         Watch(network, named("hole = [1, 0, 80, 20]"), purge_step=3, **log)
 
 
-def test_updates_are_counted_from_where_a_training_goes_on(attach):  # noqa: F811
+def test_updates_are_counted_from_where_a_training_goes_on(attach):
     watch = attach(purge_step=1000)
     optimizer = torch.optim.SGD(watch._network.parameters(), lr=0.0)
     watch.attach(optimizer, steps_per_update=4).remove()
@@ -116,7 +114,7 @@ def test_updates_are_counted_from_where_a_training_goes_on(attach):  # noqa: F81
     assert watch._last.step == 2004
 
 
-def test_what_cannot_be_attached_is_refused_with_a_remedy(attach):  # noqa: F811
+def test_what_cannot_be_attached_is_refused_with_a_remedy(attach):
     watch = attach()
     optimizer = torch.optim.SGD(watch._network.parameters(), lr=0.0)
     with pytest.raises(TypeError, match="expected a torch optimiser, got NoneType"):
@@ -134,7 +132,7 @@ def test_what_cannot_be_attached_is_refused_with_a_remedy(attach):  # noqa: F811
 
 
 @pytest.mark.parametrize("where", ["inline", "process"])
-def test_a_second_monitor_in_a_folder_is_warned_of_unless_it_goes_on(tmp_path, attach, caplog, where):  # noqa: F811
+def test_a_second_monitor_in_a_folder_is_warned_of_unless_it_goes_on(tmp_path, attach, caplog, where):
     def warned(**settings):
         caplog.clear()
         attach(where=where, **settings).close()
@@ -150,7 +148,7 @@ def test_a_second_monitor_in_a_folder_is_warned_of_unless_it_goes_on(tmp_path, a
         assert not warned(logdir=tmp_path / "new")
 
 
-def test_a_process_that_starts_again_hides_nothing_of_the_log_and_keeps_its_colour_scale(tmp_path, attach):  # noqa: F811
+def test_a_process_that_starts_again_hides_nothing_of_the_log_and_keeps_its_colour_scale(tmp_path, attach):
     watch = attach(where="process", purge_step=0)
     look_at_the_paddle(watch)
     with torch.no_grad():
@@ -167,7 +165,7 @@ def test_a_process_that_starts_again_hides_nothing_of_the_log_and_keeps_its_colo
 
 
 @pytest.mark.parametrize("where", ["inline", "process"])
-def test_a_training_that_diverges_is_told_with_the_step_and_the_reason(tmp_path, attach, where):  # noqa: F811
+def test_a_training_that_diverges_is_told_with_the_step_and_the_reason(tmp_path, attach, where):
     watch = attach(where=where)
     look_at_the_paddle(watch)
     for step in (0, 10, 20, 30, 40):
@@ -188,7 +186,7 @@ def test_a_training_that_diverges_is_told_with_the_step_and_the_reason(tmp_path,
 
 
 @pytest.mark.parametrize("where", ["inline", "process"])
-def test_a_network_that_fits_no_more_for_a_while_is_told_with_the_step(tmp_path, attach, where):  # noqa: F811
+def test_a_network_that_fits_no_more_for_a_while_is_told_with_the_step(tmp_path, attach, where):
     watch = attach(where=where)
     look_at_the_paddle(watch)
     for step in (0, 10, 20, 30):
@@ -206,7 +204,7 @@ def test_a_network_that_fits_no_more_for_a_while_is_told_with_the_step(tmp_path,
 
 
 @pytest.mark.parametrize("where", ["inline", "process"])
-def test_a_training_that_is_never_explained_is_told_in_the_findings(attach, where):  # noqa: F811
+def test_a_training_that_is_never_explained_is_told_in_the_findings(attach, where):
     watch = attach(where=where)
     torch.nn.init.constant_(watch._network[3].weight, torch.nan)
     for step in (0, 10):
@@ -215,7 +213,7 @@ def test_a_training_that_is_never_explained_is_told_in_the_findings(attach, wher
     assert watch.finding.startswith("from step 0 on nothing could be explained: the Q-values of")
 
 
-def test_a_fault_that_passes_is_not_told_for_good(tmp_path, attach):  # noqa: F811
+def test_a_fault_that_passes_is_not_told_for_good(tmp_path, attach):
     watch = attach()
     weight = watch._network[3].weight
     kept = weight.detach().clone()

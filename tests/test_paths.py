@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from rlwatch.attribution.families.paths import integrated_gradients, simple_taylor, smoothgrad
 from tests.fixtures import captum_maps
-from tests.fixtures.perturbed import gradient_of
+from tests.fixtures.perturbed import gradient_of, left_as_found
 
 NETWORK, SEEN, BEHIND = captum_maps.network(), captum_maps.observations(), captum_maps.background()
 MAPS = np.load(captum_maps.FILE)
@@ -141,13 +141,7 @@ def test_the_network_never_gets_more_than_batch_size_pictures(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_is_left_behind(method):
-    weights = [weight.detach().clone() for weight in NETWORK.parameters()]
-    seen, drawn, numpy_drawn = SEEN.clone(), torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002  (the state of others)
-    relevance = method(gradient_of(NETWORK), SEEN, CHOSEN)
+    with left_as_found(NETWORK, SEEN):
+        relevance = method(gradient_of(NETWORK), SEEN, CHOSEN)
     assert relevance.shape == SEEN.shape
     assert not relevance.requires_grad
-    assert torch.equal(SEEN, seen)
-    assert torch.equal(torch.get_rng_state(), drawn)
-    assert (np.random.get_state()[1] == numpy_drawn).all()  # noqa: NPY002
-    assert all(weight.grad is None for weight in NETWORK.parameters())
-    assert all(map(torch.equal, NETWORK.parameters(), weights))

@@ -8,14 +8,13 @@ import torch
 from scipy.ndimage import gaussian_filter
 from scipy.special import softmax
 from scipy.stats import entropy
-from torch import nn
 
 from rlwatch.attribution import targets
 from rlwatch.attribution.families.copies import action_weights
 from rlwatch.attribution.families.fading import meaningful_perturbation
 from rlwatch.attribution.families.perturbation import greydanus, occlusion, sarfa, sarfa_score
 from tests.fixtures import captum_maps
-from tests.fixtures.perturbed import BEHIND, CHOSEN, NETWORK, SEEN, ask, gradient_of, planted
+from tests.fixtures.perturbed import BEHIND, CHOSEN, NETWORK, SEEN, ask, gradient_of, left_as_found, planted
 
 MAPS = np.load(captum_maps.FILE)
 
@@ -196,14 +195,7 @@ def test_sarfa_needs_a_choice():
     "method", [occlusion, greydanus, sarfa, partial(meaningful_perturbation, gradient=gradient_of(NETWORK), steps=3)]
 )
 def test_nothing_is_left_behind(method):
-    network = nn.Sequential(nn.Dropout(), NETWORK).train()
-    weights = [weight.detach().clone() for weight in network.parameters()]
-    seen, drawn, numpy_drawn = SEEN.clone(), torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002  (the state of others)
-    relevance = method(ask, SEEN, CHOSEN)
+    with left_as_found(NETWORK, SEEN):
+        relevance = method(ask, SEEN, CHOSEN)
     assert relevance.shape == SEEN.shape
     assert not relevance.requires_grad
-    assert torch.equal(SEEN, seen)
-    assert torch.equal(torch.get_rng_state(), drawn)
-    assert (np.random.get_state()[1] == numpy_drawn).all()  # noqa: NPY002
-    assert all(weight.grad is None for weight in network.parameters())
-    assert all(map(torch.equal, network.parameters(), weights))

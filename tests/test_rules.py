@@ -62,7 +62,7 @@ def in_shares(contributions, rest, relevance):
     return (contributions * (relevance / away_from_zero(total))[:, :, None]).sum(1)
 
 
-def replica(rule, layer, relevance):  # noqa: PLR0911  (one formula per rule)
+def replica(rule, layer, relevance):  # noqa: PLR0911 - one formula per rule
     inputs, matrix, bias, outputs = dense(layer)
     plain = inputs[:, None, :] * matrix
     match rule:

@@ -10,6 +10,7 @@ from torch.nn import functional
 from rlwatch.attribution.families.sampling import _paired_combinations, lime, shap
 from rlwatch.attribution.families.superpixels import grid, objects, spread
 from tests.fixtures import captum_maps
+from tests.fixtures.perturbed import left_as_found
 
 NETWORK, SEEN, BEHIND = captum_maps.network(), captum_maps.observations(), captum_maps.background()
 MAPS = np.load(captum_maps.FILE)
@@ -189,7 +190,7 @@ def test_lime_recovers_a_linear_network():
 
 
 def test_lime_is_the_ridge_regression_of_scikit_learn_weighted_by_nearness():
-    from sklearn.linear_model import Ridge  # noqa: PLC0415  (slow to import, needed here only)
+    from sklearn.linear_model import Ridge  # noqa: PLC0415 - slow to import, needed here only
 
     shown = torch.randint(2, (40, 5), generator=torch.Generator().manual_seed(2)).bool()
     shown[0] = True
@@ -224,16 +225,10 @@ def test_bytes_stay_bytes(method):
 
 @pytest.mark.parametrize("method", [lime, shap])
 def test_nothing_is_left_behind(method):
-    weights = [weight.detach().clone() for weight in NETWORK.parameters()]
-    seen, drawn, numpy_drawn = SEEN.clone(), torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002  (the state of others)
-    relevance = method(NETWORK, SEEN, CHOSEN, samples=20)
+    with left_as_found(NETWORK, SEEN):
+        relevance = method(NETWORK, SEEN, CHOSEN, samples=20)
     assert relevance.shape == SEEN.shape
     assert not relevance.requires_grad
-    assert torch.equal(SEEN, seen)
-    assert torch.equal(torch.get_rng_state(), drawn)
-    assert (np.random.get_state()[1] == numpy_drawn).all()  # noqa: NPY002
-    assert all(weight.grad is None for weight in NETWORK.parameters())
-    assert all(map(torch.equal, NETWORK.parameters(), weights))
 
 
 WRONG = {

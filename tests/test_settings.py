@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from rlwatch import Watch
 from tests.fixtures.saved import small_probe
 from tests.fixtures.updates import STEPS, same, trained
-from tests.fixtures.watched import Nature, read
+from tests.fixtures.watched import Coarse, read
 
 
 class Of(nn.Module):
@@ -20,7 +20,7 @@ class Of(nn.Module):
 
     def __init__(self, dtype):
         super().__init__()
-        self.dtype, self.inner = dtype, Nature().to(dtype)
+        self.dtype, self.inner = dtype, Coarse().to(dtype)
 
     def forward(self, x):
         return self.inner.body(x.to(self.dtype) / 255)
@@ -65,8 +65,8 @@ def nothing():
         (lambda: Of(torch.bfloat16), nothing()),
         (lambda: Of(torch.float64), default_dtype(torch.float64)),
         (lambda: Of(torch.float32), default_dtype(torch.float64)),
-        (Nature, deterministic()),
-        (lambda: nn.DataParallel(Nature()), nothing()),
+        (Coarse, deterministic()),
+        (lambda: nn.DataParallel(Coarse()), nothing()),
     ],
     ids=["float16", "bfloat16", "float64", "other default", "deterministic", "parallel"],
 )
@@ -82,7 +82,7 @@ def test_precisions_and_modes_are_watched_in_silence(tmp_path, caplog, make, set
 
 def test_tensors_that_are_made_elsewhere_by_default_are_not_the_monitors(tmp_path, caplog):
     torch.manual_seed(0)
-    network, probe = Nature(), small_probe(tmp_path)
+    network, probe = Coarse(), small_probe(tmp_path)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with caplog.at_level(logging.WARNING, logger="rlwatch"), default_device("meta"):
         watch = Watch(network, probe, logdir=tmp_path / "log", every=1)
@@ -100,8 +100,8 @@ def test_a_probe_file_that_is_replaced_is_not_read_again(tmp_path):
         if step == 1:
             probe.write_bytes(b"something else")
 
-    watch = trained(Nature, lambda network: Watch(network, probe, logdir=tmp_path / "log", every=1), replace)
-    assert same(trained(Nature), watch)
+    watch = trained(Coarse, lambda network: Watch(network, probe, logdir=tmp_path / "log", every=1), replace)
+    assert same(trained(Coarse), watch)
     assert len(read(tmp_path / "log").Scalars("rlwatch/q/greedy")) == STEPS + 1
 
 
@@ -113,8 +113,8 @@ def test_a_log_folder_that_is_deleted_is_told_once(tmp_path, caplog):
             shutil.rmtree(log)
 
     with caplog.at_level(logging.WARNING, logger="rlwatch"):
-        found = trained(Nature, lambda network: Watch(network, probe, logdir=log, every=1), delete)
-    assert same(trained(Nature), found)
+        found = trained(Coarse, lambda network: Watch(network, probe, logdir=log, every=1), delete)
+    assert same(trained(Coarse), found)
     assert caplog.text.count("nothing was logged") == 1
     assert "the event file must stay in its folder" in caplog.text
 
@@ -125,6 +125,6 @@ def test_workers_of_a_data_loader_that_fork_after_attach_change_nothing(tmp_path
     def load(_step):
         assert len(list(DataLoader(range(8), num_workers=2, multiprocessing_context="fork"))) == 8
 
-    found = trained(Nature, lambda network: Watch(network, probe, logdir=tmp_path / "log", every=1), load)
-    assert same(trained(Nature, between=load), found)
+    found = trained(Coarse, lambda network: Watch(network, probe, logdir=tmp_path / "log", every=1), load)
+    assert same(trained(Coarse, between=load), found)
     assert [event.step for event in read(tmp_path / "log").Scalars("rlwatch/q/greedy")] == [0, 1, 2, 3, 4]

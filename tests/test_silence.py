@@ -10,15 +10,18 @@ import pytest
 import torch
 
 from agents.dqn import Agent, Config, derived, train
-from rlwatch import Watch
+from rlwatch import Probe, Watch
+from tests.fixtures.saved import beginning
 
 
 def ended(folder, *, watched):
     """All that 2,000 steps of a real training leave behind; the monitor looks at eight of its checkpoints."""
     random.seed(7)
     np.random.seed(7)  # noqa: NPY002 - the global generator is what must stay untouched
-    agent = Agent(derived(Config(steps=2_000, seed=3, logdir=folder, evaluation_games=1, checkpoint_every=2_000)))
-    watch = Watch(agent.q_network, "breakout", writer=agent.run.writer, every=250) if watched else None
+    few = {"batch": 8, "evaluation_games": 1, "evaluation_frames": 2_000, "checkpoint_every": 2_000}
+    agent = Agent(derived(Config(steps=2_000, seed=3, logdir=folder, **few)))
+    probe = beginning(Probe.load("breakout"), segments=2)
+    watch = Watch(agent.q_network, probe, writer=agent.run.writer, every=250) if watched else None
     train(agent, watch)
     if watch is not None:
         watch.close()

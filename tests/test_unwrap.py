@@ -20,6 +20,12 @@ FRAMES = torch.randint(0, 256, (2, 4, 84, 84), dtype=torch.uint8, generator=torc
 pytestmark = pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # torch's own, at first compile
 
 
+@pytest.fixture(scope="module")
+def probe():
+    """The first two stretches of Breakout's."""
+    return beginning(Probe.load("breakout"), segments=2)
+
+
 def never(*_):
     """A compiler that must not be asked."""
     raise AssertionError("compiled")
@@ -79,8 +85,8 @@ def test_what_is_beneath_learns_with_the_training(name):
 
 
 @pytest.mark.parametrize("name", ["compiled", "a compiled part", "a method of its own"])
-def test_a_training_is_watched_with_its_untrained_baseline(tmp_path, name):
-    watch = Watch(WRAPPED[name](Nature()), "breakout", logdir=tmp_path)
+def test_a_training_is_watched_with_its_untrained_baseline(tmp_path, probe, name):
+    watch = Watch(WRAPPED[name](Nature()), probe, logdir=tmp_path)
     assert watch(0) is not None
     watch.close()
     assert "rlwatch/untrained/greedy/ball" in tags(tmp_path)
@@ -98,8 +104,7 @@ class AroundCompiled(nn.Module):
         return self.head(self.body(x.float() / 255)) * self.gain
 
 
-def test_what_changes_around_a_compiled_part_is_seen(tmp_path):
-    probe = beginning(Probe.load("breakout"), segments=2)
+def test_what_changes_around_a_compiled_part_is_seen(tmp_path, probe):
     network = AroundCompiled()
     watch = Watch(network, probe, logdir=tmp_path, every=1)
     watch(0)
@@ -166,10 +171,10 @@ class PassingOn(torch.optim.Optimizer):
         self.optimizer.step()
 
 
-def test_an_optimiser_that_passes_steps_on_drives_it(tmp_path):
+def test_an_optimiser_that_passes_steps_on_drives_it(tmp_path, probe):
     network = Nature()
     wrapped = PassingOn(torch.optim.SGD(network.parameters(), lr=0.0))
-    watch = Watch(network, "breakout", logdir=tmp_path, every=4)
+    watch = Watch(network, probe, logdir=tmp_path, every=4)
     watch.attach(wrapped)
     steps = asked(watch)
     for _ in range(5):
@@ -194,10 +199,10 @@ class Bare(torch.optim.Optimizer):
         return self.base.step(closure)
 
 
-def test_steps_of_which_another_one_is_made_are_no_updates_by_themselves(tmp_path, monkeypatch):
+def test_steps_of_which_another_one_is_made_are_no_updates_by_themselves(tmp_path, probe, monkeypatch):
     network, seen = Nature(), []
     monkeypatch.setattr(Watch, "_look", lambda _, step, _began: seen.append(step))
-    with Watch(network, beginning(Probe.load("breakout"), segments=1), logdir=tmp_path) as watch:
+    with Watch(network, probe, logdir=tmp_path) as watch:
         torch.optim.SGD(network.parameters(), lr=0.1)  # from the first one on torch tells of each step of its class
         optimizer = Twice(network.parameters(), lr=0.1)
         watch.attach(optimizer)
@@ -208,10 +213,10 @@ def test_steps_of_which_another_one_is_made_are_no_updates_by_themselves(tmp_pat
     assert seen == [1, 2, 3]
 
 
-def test_two_optimisers_of_one_network_count_steps_and_not_updates(tmp_path):
+def test_two_optimisers_of_one_network_count_steps_and_not_updates(tmp_path, probe):
     network = Nature()
     first, second = (torch.optim.SGD(part.parameters(), lr=0.0) for part in (network.body[:6], network.body[6:]))
-    watch = Watch(network, "breakout", logdir=tmp_path, every=4)
+    watch = Watch(network, probe, logdir=tmp_path, every=4)
     watch.attach(first)
     watch.attach(second)
     steps = asked(watch)

@@ -10,27 +10,22 @@ import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from rlwatch import Probe, Watch
-from tests.fixtures.watched import Nature, SeesOnePixel, read, tags
-
-
-@pytest.fixture(scope="module")
-def probe():
-    return Probe.load("breakout")
+from rlwatch import Watch
+from tests.fixtures.watched import Coarse, SeesOnePixel, read, tags
 
 
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return Nature()
+    return Coarse()
 
 
 @pytest.fixture
-def attach(tmp_path, probe):
+def attach(tmp_path, short_probe):
     """A Watch on Breakout's probe with its log in tmp_path; it is closed after the test."""
     attached = []
 
-    def make(network, probe=probe, **settings):
+    def make(network, probe=short_probe, **settings):
         where = {} if "writer" in settings else {"logdir": tmp_path}
         attached.append(Watch(network, probe, **(where | settings)))
         return attached[-1]
@@ -53,11 +48,11 @@ def test_a_checkpoint_logs_every_statistic_the_clips_and_the_findings(tmp_path, 
     assert any(tag.startswith("rlwatch/findings") for tag in found)
 
 
-def test_a_network_that_sees_one_pixel_of_the_wall_looks_at_the_walls_and_nothing_else(attach, probe):
+def test_a_network_that_sees_one_pixel_of_the_wall_looks_at_the_walls_and_nothing_else(attach, short_probe):
     watch = attach(SeesOnePixel(), method="epsilon")
     report = watch(0)
     objects = report.targets["greedy"].objects
-    pixels_of_walls = probe.masks()["walls"].sum(axis=(1, 2, 3)).mean()
+    pixels_of_walls = short_probe.masks()["walls"].sum(axis=(1, 2, 3)).mean()
     assert objects["walls"].share == pytest.approx(1)
     assert objects["walls"].lift == pytest.approx(4 * 84 * 84 / pixels_of_walls, rel=1e-3)
     assert objects["paddle"].lift == 0
@@ -122,7 +117,7 @@ def test_an_attached_optimiser_drives_it_until_it_is_closed(tmp_path, network, a
 
 def test_the_network_and_every_generator_stay_bit_identical(attach):
     torch.manual_seed(0)
-    network = nn.Sequential(Nature(), nn.Dropout(0.5), nn.BatchNorm1d(4))
+    network = nn.Sequential(Coarse(), nn.Dropout(0.5), nn.BatchNorm1d(4))
     network.train()
     weights = {name: value.clone() for name, value in network.state_dict().items()}
     generator = torch.get_rng_state()
@@ -162,8 +157,8 @@ def test_a_fault_is_logged_once_and_the_next_checkpoint_works(network, attach, c
 FULL_DISK = """
 import resource, sys, torch
 from rlwatch import Watch
-from tests.fixtures.watched import Nature
-watch = Watch(Nature(), "breakout", logdir=sys.argv[1], every=1)
+from tests.fixtures.watched import Coarse
+watch = Watch(Coarse(), "breakout", logdir=sys.argv[1], every=1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # every write beyond fails, as on a full disk
 print("reports", [watch(step) is not None for step in range(3)])
 watch.close()

@@ -59,7 +59,7 @@ class Placed:
 def by_ram(mapped: ObjectMap, ram: UInt8[np.ndarray, "frame 3 128"]) -> Placed:
     """The objects that a map tells from the memory."""
     shaped = cache(lambda boxes: tuple(map(Shape, boxes)))  # few sets of boxes come again and again
-    everywhere = [mapped.boxes(ram[frame, raw - mapped.lag]) for frame in range(len(ram)) for raw in (1, 2)]
+    everywhere = [mapped.boxes(ram[frame, raw]) for frame in range(len(ram)) for raw in (1, 2)]
     return Placed("ram", {name: [shaped(boxes[name]) for boxes in everywhere] for name in everywhere[0]})
 
 

@@ -28,7 +28,7 @@ def box_of(
     an all-black and of an all-white observation, which is exact for every scaling that treats each pixel alike. Black
     is 0; white is 255 for bytes and for numbers above 1, else 1.
 
-    Raises: ValueError: observations lie outside of the box that was told, or it has another shape.
+    Raises: ValueError when observations lie outside of the box that was told, or it has another shape.
     """
     least, most = (extreme.item() for extreme in extremes())
     told = low is not None or high is not None
@@ -49,7 +49,7 @@ def box_of(
 
 
 def _corner(bound: Bound, default: Tensor) -> Tensor:
-    """Raises: ValueError: a bound of another shape."""
+    """Raises: ValueError for a bound of another shape."""
     if bound is None:
         return default
     told = torch.as_tensor(bound, dtype=default.dtype, device=default.device)
@@ -65,7 +65,7 @@ def _corner(bound: Bound, default: Tensor) -> Tensor:
 def _one(corner: Tensor) -> Tensor:
     """The corner of one row, where a layer reads several rows of one observation (frames one by one) and all agree.
 
-    Raises: ValueError: they do not.
+    Raises: ValueError when they do not.
     """
     if (corner != corner[:1]).any():
         raise ValueError(

@@ -27,7 +27,7 @@ RARE = {torch.uint16, torch.uint32, torch.uint64}
 
 
 def check_network(network: object) -> None:
-    """Raises: TypeError: it is nothing that can be called, or it is without numbers."""
+    """Raises: TypeError when it is nothing that can be called, or it is without numbers."""
     if isinstance(network, type):
         raise TypeError(f"expected the network that the training calls, got the class {network.__name__}: pass one")
     if isinstance(network, (Mapping, list, tuple, nn.ModuleDict, nn.ModuleList)):
@@ -44,7 +44,7 @@ def check_network(network: object) -> None:
 
 
 def check_numbers(observations: object, dtype: np.dtype[Any]) -> None:
-    """Raises: TypeError: what is no tensor is no array of numbers either, which its `dtype` says."""
+    """Raises: TypeError when what is no tensor is no array of numbers either, which its `dtype` says."""
     if dtype.kind not in "biufc":
         got = type(observations).__name__
         remedy = "such as torch.from_numpy(Probe.load('breakout').observations())"
@@ -52,7 +52,7 @@ def check_numbers(observations: object, dtype: np.dtype[Any]) -> None:
 
 
 def check_dense(observations: Tensor) -> None:
-    """Raises: TypeError: the observations are sparse, without numbers, no real ones, or of a rare type."""
+    """Raises: TypeError when the observations are sparse, without numbers, no real ones, or of a rare type."""
     if observations.layout != torch.strided:
         raise TypeError(f"expected dense observations, got {observations.layout}: pass observations.to_dense()")
     if observations.device.type == "meta":
@@ -64,7 +64,7 @@ def check_dense(observations: Tensor) -> None:
 
 
 def check_bounds(low: object, high: object) -> None:
-    """Raises: TypeError: a bound is no number and no tensor. ValueError: it is not finite, or low lies above high."""
+    """Raises: TypeError when a bound is no number and no tensor; ValueError when not finite, or low above high."""
     for name, bound in (("low", low), ("high", high)):
         if not (bound is None or isinstance(bound, (numbers.Real, Tensor, np.ndarray))):
             raise TypeError(f"{name} must be a number or a tensor, got {bound!r}: such as {name}=0.0")
@@ -77,7 +77,7 @@ def check_bounds(low: object, high: object) -> None:
 def check_setting(method: str, name: str, value: object, default: Any) -> None:
     """Whether a method's keyword is of the kind of its default.
 
-    Raises: TypeError: it is of another kind. ValueError: it is too small, or not finite.
+    Raises: TypeError when it is of another kind; ValueError when it is too small, or not finite.
     """
     if name == "generator" and not isinstance(value, torch.Generator | None):
         raise TypeError(f"generator must be a torch.Generator or None, got {value!r}: torch.Generator().manual_seed(0)")
@@ -91,7 +91,7 @@ def check_setting(method: str, name: str, value: object, default: Any) -> None:
 
 
 def check_whole(name: str, value: object, least: int = 1) -> None:
-    """Raises: TypeError: it is no whole number. ValueError: it lies below `least`."""
+    """Raises: TypeError when it is no whole number; ValueError when it lies below `least`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be a whole number, got {value!r}: at least {least}")
     if int(value) < least:

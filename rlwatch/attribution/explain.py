@@ -116,9 +116,10 @@ def explain_targets(
     time, stack, y, x); time and stack become one axis, oldest first. A network that draws numbers for each row of a
     batch (IQN) draws others for each changed picture: methods that perturb see that noise, so hand it fixed fractions.
 
-    Raises: ValueError: an unknown method or target, no observations, Q-values or relevance that are not finite, pixels
-        outside [low, high]. TypeError: observations of a type that the network does not take, or a keyword that the
-        method does not know. NotImplementedError: the network holds an operation for which LRP knows no rule.
+    Raises: ValueError for an unknown method or target, no observations, Q-values or relevance that are not finite,
+        pixels outside [low, high]; TypeError for observations of a type that the network does not take, or a keyword
+        that the method does not know; NotImplementedError when the network holds an operation for which LRP knows no
+        rule.
     """
     named = _named(targets)
     asked = request(network, observations, method, batch_size=batch_size, low=low, high=high, **options)
@@ -193,7 +194,7 @@ def _answer(asked: Request, fallback: str | None, start: int, size: int, targets
 def _named(targets: Sequence[str]) -> dict[str, Target]:
     """The targets of these names.
 
-    Raises: TypeError: it is one name. ValueError: there is no such target, or not one alone.
+    Raises: TypeError when it is one name; ValueError when there is no such target, or not one alone.
     """
     if isinstance(targets, str):
         raise TypeError(f"expected several targets, got {targets!r}: pass a tuple, ({targets!r},), or call explain")
@@ -216,7 +217,7 @@ def _explanation(asked: Request, target: str, q_values: Tensor, score: Tensor, r
 def _absorbed(asked: Request, target: str, score: Tensor, relevance: Tensor) -> Tensor:
     """Score − sum of the map, or NaN.
 
-    Raises: ValueError: relevance is not finite.
+    Raises: ValueError when relevance is not finite.
     """
     total = relevance.sum((-3, -2, -1))
     bad = int((~total.isfinite()).view(len(total), -1).any(1).sum())

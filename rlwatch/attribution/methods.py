@@ -89,7 +89,7 @@ class Queries:
     ) -> Float[Tensor, "probe stack y x"]:
         """What the differences of pictures from their baselines are multiplied with, by DeepLIFT's rescale rule.
 
-        Raises: NotImplementedError: as `check_sums` does.
+        Raises: NotImplementedError as `check_sums` does.
         """
         passed = self._run(torch.cat([pictures, baselines]), lambda _: Zero(), rescaling)
         with torch.enable_grad():
@@ -109,7 +109,7 @@ class Queries:
 def check_options(method: str, options: Mapping[str, object]) -> None:
     """Nothing, if the method knows these keywords, and they are of its kind.
 
-    Raises: TypeError: it does not know one of them, or one is of another kind. ValueError: one is too small.
+    Raises: TypeError when it does not know one of them, or one is of another kind; ValueError when one is too small.
     """
     known = settings(method)
     for name in options.keys() - set(known):
@@ -172,7 +172,7 @@ def of_part(options: Mapping[str, Any], part: slice | Int[Tensor, " part"], prob
     """The options for some of the probes: what is given per probe is cut."""
     return {
         name: value[part]
-        if isinstance(value, Tensor) and value.ndim == 4 and len(value) == probes  # noqa: PLR2004  (a picture per probe)
+        if isinstance(value, Tensor) and value.ndim == 4 and len(value) == probes  # noqa: PLR2004 - a picture per probe
         else value
         for name, value in options.items()
     }

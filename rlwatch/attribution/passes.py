@@ -61,7 +61,7 @@ class Pass:
     ) -> Float[Tensor, "probe stack y x"]:
         """The relevance of every pixel for `score`; in the memory of `into` where that is given.
 
-        Raises: ValueError: what the first layer reads is not one picture per observation.
+        Raises: ValueError when what the first layer reads is not one picture per observation.
         """
         with torch.enable_grad():
             total = score.sum()
@@ -83,7 +83,7 @@ class Pass:
     def picture(self, values: Tensor) -> Float[Tensor, "probe stack y x"]:
         """Values of the pixels as `pictures` orders them.
 
-        Raises: ValueError: what the first layer reads is not one picture per observation.
+        Raises: ValueError when what the first layer reads is not one picture per observation.
         """
         return pictures(values, self.pixels, self.observations)
 
@@ -94,7 +94,7 @@ def pictures(values: Tensor, pixels: Tensor, observed: Tensor) -> Float[Tensor, 
     Where the first layer reads rows these are the observations' axes; where it reads frames one by one, time and stack
     become one axis.
 
-    Raises: ValueError: what the first layer reads is not one picture per observation.
+    Raises: ValueError when what the first layer reads is not one picture per observation.
     """
     if values.ndim == PICTURE and len(values) == len(observed):
         return values
@@ -124,8 +124,8 @@ def run(
     `valued` has relevance itself arrive at the pixels where it can, not in gradient form. `treat` says what is run for
     an operation that is no linear map.
 
-    Raises: ValueError: what it returned is no table of Q-values, is not finite, or does not follow from the
-        observations. NotImplementedError: the network holds an operation for which LRP knows no rule.
+    Raises: ValueError when what it returned is no table of Q-values, is not finite, or does not follow from the
+        observations; NotImplementedError when the network holds an operation for which LRP knows no rule.
     """
     try:
         with torch.enable_grad():
@@ -152,7 +152,7 @@ def _q_values(outputs: Any, interception: Interception, probes: int) -> tuple[Te
             "expected a network in which a convolution or a linear layer reads the observations, saw none: pass the "
             "callable that the training calls, eager (not scripted) and without a detour through NumPy"
         )
-    if q_values is None or q_values.ndim != 2 or len(q_values) != probes:  # noqa: PLR2004  (probe, action)
+    if q_values is None or q_values.ndim != 2 or len(q_values) != probes:  # noqa: PLR2004 - probe, action
         got = type(outputs).__name__ if q_values is None else f"shape {tuple(q_values.shape)}"
         raise ValueError(
             f"expected Q-values of shape ({probes}, actions), got {got}: pass Read(q_network, lambda network, frames: "

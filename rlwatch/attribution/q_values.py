@@ -21,7 +21,7 @@ log = logging.getLogger("rlwatch")
 def q_values_of(outputs: Any) -> Tensor | None:
     """The tensor that a dict or a named tuple calls by one of `NAMES`, else the first one; None where there is none.
 
-    Raises: ValueError: a dict holds several tables, and calls none of them so.
+    Raises: ValueError when a dict holds several tables, and calls none of them so.
     """
     fields = outputs._asdict() if hasattr(outputs, "_asdict") else outputs
     if isinstance(fields, Mapping):

@@ -26,10 +26,10 @@ def contrast(q_values: Float[Tensor, "probe action"]) -> Float[Tensor, " probe"]
 
     The difference is taken in 32 bits at least: in 16, rounding of the sum would be as large as what stands out.
 
-    Raises: ValueError: there is one action only.
+    Raises: ValueError when there is one action only.
     """
     actions = q_values.shape[1]
-    if actions < 2:  # noqa: PLR2004  (a choice needs two)
+    if actions < 2:  # noqa: PLR2004 - a choice needs two
         raise ValueError(
             "contrast compares actions: expected at least 2, got 1: use target='greedy', and where that one is the "
             "value of a state, pass the network that gives a Q-value for each action; of one that returns both "
@@ -43,7 +43,7 @@ def contrast(q_values: Float[Tensor, "probe action"]) -> Float[Tensor, " probe"]
 def action(index: int) -> Score:
     """The target that takes Q of action `index`.
 
-    Raises, when it is asked: ValueError: the network has no such action.
+    Raises, when it is asked: ValueError when the network has no such action.
     """
 
     def score(q_values: Float[Tensor, "probe action"]) -> Float[Tensor, " probe"]:
@@ -67,7 +67,7 @@ def value_table(q_values: Float[Tensor, "probe action"], computed: Sequence[Tens
 
     It is found by its numbers among all that the network has computed, so it does not matter how the head is written.
 
-    Raises: ValueError: the network has computed no such column.
+    Raises: ValueError when the network has computed no such column.
     Source: Wang et al. 2016, arXiv 1511.06581, equations 7 to 9.
     """
     found = q_values.detach()
@@ -90,7 +90,7 @@ def value_table(q_values: Float[Tensor, "probe action"], computed: Sequence[Tens
 def advantage_table(q_values: Float[Tensor, "probe action"], computed: Sequence[Tensor]) -> Float[Tensor, "probe a"]:
     """Q − V: what a dueling head adds to the value for each action.
 
-    Raises: ValueError: as `value_table` does.
+    Raises: ValueError as `value_table` does.
     """
     return q_values - value_table(q_values, computed)
 
@@ -133,7 +133,7 @@ TARGETS: dict[str, Target] = {
 def target_named(name: str, *others: str) -> Target:
     """The target of this name: one of TARGETS, or action=k; `others` are names that the caller knows besides.
 
-    Raises: ValueError: there is none.
+    Raises: ValueError when there is none.
     """
     match = re.fullmatch(r"action=(\d+)", str(name))
     if match:

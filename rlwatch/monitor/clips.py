@@ -15,15 +15,8 @@ from rlwatch.monitor.gathering import shown_frames
 from rlwatch.pictures.clip import encode_gif
 from rlwatch.pictures.film import Caption, film
 from rlwatch.pictures.heatmap import proposed_scale
-from rlwatch.report import Report
-from rlwatch.tensorboard.blobs import (
-    ACTION_TOPS,
-    SCHEMA,
-    Blobs,
-    encode_frames,
-    encode_maps,
-    encode_words,
-)
+from rlwatch.report import SCHEMA, Report
+from rlwatch.tensorboard.blobs import ACTION_TOPS, Blobs, encode_frames, encode_maps, encode_words
 
 WORDS = {
     "greedy": {

@@ -3,7 +3,6 @@
 import math
 import numbers
 import operator
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -184,13 +183,3 @@ def whole_step(step: Step) -> int:
     if abs(whole) >= LARGEST:
         raise ValueError(f"a step must be below 2 ** 63, got {whole}: pass the agent step")
     return whole
-
-
-def seconds_of_all() -> float:
-    """What this process has used of the processor, as a part of all cores: so far it can slow a training beside it."""
-    return time.process_time() / cores()
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

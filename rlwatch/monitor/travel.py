@@ -1,19 +1,15 @@
 """How a network travels to another process: its structure once, afterwards its tensors alone.
 
 Tensors are left out of the pickle and go through memory that both processes see. Whatever the network is (a module, a
-function around one), what it holds is found anew each time, and what has changed besides tensors is noticed. The other
-process begins with `launched`, which hands it that memory.
+function around one), what it holds is found anew each time, and what has changed besides tensors is noticed.
 """
 
 import io
 import mmap
 import os
 import pickle
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -31,7 +27,7 @@ class _Structure(io.BytesIO):
     """What a pickle writes into, up to `LARGEST` bytes: a replay memory is not copied first to be found too large."""
 
     def write(self, data: Any) -> int:
-        """Raises: _TooLargeError: it is more than may travel."""
+        """Raises: _TooLargeError when it is more than may travel."""
         size = self.tell() + memoryview(data).nbytes
         if size > LARGEST:
             raise _TooLargeError(
@@ -191,26 +187,3 @@ class Hold:
         if not count:
             return torch.empty(one.shape, dtype=one.dtype)
         return torch.frombuffer(self._memory, dtype=one.dtype, count=count, offset=start).view(one.shape)
-
-
-def launched(*descriptors: int) -> subprocess.Popen[bytes]:
-    """The worker's process. Not by multiprocessing, which would run the training's script in it once more."""
-    import fcntl  # noqa: PLC0415 - Unix has it, and checkpoints inline are for all
-
-    own = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 3) for one in descriptors]  # 0 to 2 are the worker's streams
-    told = (*own, os.getpid())
-    code = "import sys; sys.path[:] = filter(None, sys.path)"  # the training's own path, without where it stands
-    command = [sys.executable, "-c", f"{code}; from rlwatch.monitor.worker import serve; serve{told}"]
-    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    try:
-        return subprocess.Popen(  # noqa: S603 - our own code
-            command,
-            pass_fds=own,
-            env=os.environ | {"PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,  # an interrupt at the keyboard is the training's
-        )
-    finally:
-        for one in own:
-            os.close(one)

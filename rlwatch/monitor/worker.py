@@ -23,8 +23,8 @@ from rlwatch.monitor.comparison import Past
 from rlwatch.monitor.examination import Examination
 from rlwatch.monitor.faults import Fault
 from rlwatch.monitor.logbook import Job, Logbook, Outcome, Page, ending, write
-from rlwatch.monitor.schedule import cores, seconds_of_all
-from rlwatch.monitor.travel import Form, Hold, form, launched, pack, read_file, shared_file, unpack
+from rlwatch.monitor.process import cores, launched, seconds_of_all
+from rlwatch.monitor.travel import Form, Hold, form, pack, read_file, shared_file, unpack
 from rlwatch.report import Finding, Report
 from rlwatch.tensorboard.writer import RunWriter
 

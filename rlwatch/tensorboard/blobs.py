@@ -16,12 +16,12 @@ from jaxtyping import Float, Int, Int8, UInt8, UInt32
 from numpy import ndarray
 
 from rlwatch.pictures import heatmap
+from rlwatch.report import SCHEMA
 
 CODING = "zeros, then levels: y x stack target time"
 PLUGIN = "rlwatch"
 """The name under which TensorBoard keeps these for the tab."""
 REPORT, MAPS, ACTIONS, PROBE = "rlwatch/report", "rlwatch/maps", "rlwatch/actions", "rlwatch/probe"
-SCHEMA = 1
 COLOURS = 256
 TOPS = (21, 7)
 """Levels of each sign. A heatmap has 7; three times as many give the same colours, and finer numbers for a pixel."""

@@ -61,7 +61,7 @@ def zennit_methods(network: nn.Module) -> dict[str, Callable[[Tensor], object]]:
         return {}
     if importlib.util.find_spec("torchvision") is None:
         _stand_in_for_torchvision()
-    from zennit import composites  # noqa: PLC0415  (a peer that need not be there)
+    from zennit import composites  # noqa: PLC0415 - a peer that need not be there
     from zennit.rules import Epsilon  # noqa: PLC0415
     from zennit.types import Linear  # noqa: PLC0415
 
@@ -96,7 +96,7 @@ def captum_methods(network: nn.Module) -> dict[str, Callable[[Tensor], object]]:
     """captum's LRP-ε, which knows no nn.Flatten, on a module that flattens by itself."""
     if importlib.util.find_spec("captum") is None:
         return {}
-    from captum.attr import LRP  # noqa: PLC0415  (a peer that need not be there)
+    from captum.attr import LRP  # noqa: PLC0415 - a peer that need not be there
 
     class Flattening(nn.Module):
         def __init__(self) -> None:
@@ -180,7 +180,7 @@ def measure(
 ) -> dict[str, dict[str, float]]:
     """Of each method the median time of a map, the median ratio to the baseline of the same round, and the memory."""
     seconds: dict[str, list[float]] = {name: [] for name in methods}
-    order = random.Random(0)  # noqa: S311  (who runs behind whom is left to chance)
+    order = random.Random(0)  # noqa: S311 - who runs behind whom is left to chance
     for turn in range(rounds + 1):
         for name, (method, maps) in order.sample([*methods.items()], len(methods)):
             method(pixels)

@@ -19,12 +19,10 @@ class ObjectMap:
     `boxes`: from the memory after a raw frame to each object's boxes on the screen, empty where it is not visible;
     every object has its entry in every frame. `situations`: from the memories of many steps to the words for what
     goes on in them, by aspect, "" where there is nothing to say; the aspect "stage" labels a stretch of play.
-    `lag`: how many raw frames the screen lags behind the memory.
     """
 
     boxes: Callable[[UInt8[np.ndarray, "128"]], Boxes]
     situations: Callable[[UInt8[np.ndarray, "step 128"]], dict[str, np.ndarray]]
-    lag: int = 0
 
 
 MAPS = {

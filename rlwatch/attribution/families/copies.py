@@ -29,7 +29,7 @@ def action_weights(score: Score, q_values: Float[Tensor, "probe action"]) -> Flo
     Methods that change the picture take these, not the score: a change that makes another action the best one must not
     change what is explained.
 
-    Raises: ValueError: the score is not linear in the Q-values once the greedy action is fixed.
+    Raises: ValueError when the score is not linear in the Q-values once the greedy action is fixed.
     """
     with torch.inference_mode(mode=False), torch.enable_grad():
         leaf = q_values.detach().clone().requires_grad_()
@@ -43,8 +43,8 @@ def action_weights(score: Score, q_values: Float[Tensor, "probe action"]) -> Flo
 def reference(observations: Real[Tensor, "probe stack y x"], baseline: Baseline) -> Float[Tensor, "probe stack y x"]:
     """What stands where something was removed: a number (0: black), "mean" of each stacked frame, or a background.
 
-    Raises: ValueError: another word, what is not finite, or a background of another shape than the observations.
-        TypeError: what is no number.
+    Raises: ValueError for another word, what is not finite, or a background of another shape than the observations;
+        TypeError for what is no number.
     """
     values = floating(observations)
     if isinstance(baseline, str):
@@ -72,7 +72,7 @@ def ask_copies(
 
     The network gets copies of one observation at a time, at most `batch_size`, in the type of the observations.
 
-    Raises: ValueError: `batch_size` is less than 1.
+    Raises: ValueError when `batch_size` is less than 1.
     """
     numbers = _in_batches(copies, batch_size, observations.device)
     with torch.no_grad():
@@ -88,7 +88,7 @@ def ask_in_batches(
 ) -> Float[Tensor, "probe action"]:
     """The Q-values of the observations as they are.
 
-    Raises: ValueError: `batch_size` is less than 1.
+    Raises: ValueError when `batch_size` is less than 1.
     """
     numbers = _in_batches(len(observations), batch_size, observations.device)
     with torch.no_grad():

@@ -40,7 +40,7 @@ def meaningful_perturbation(
     full blur changes. Their lengths are for 224 pixels (cell 8, σ 10, jitter 4), these are for 84; their penalties
     (1e-4, 1e-2) would blur a third of an Atari picture, on which things are small.
 
-    Raises: TypeError: observations that are no floating numbers. ValueError: a power below 1.
+    Raises: TypeError for observations that are no floating numbers; ValueError for a power below 1.
     Source: Fong & Vedaldi 2017, arXiv 1704.03296.
     """
     if not observations.is_floating_point():

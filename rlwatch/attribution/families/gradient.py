@@ -19,7 +19,7 @@ def gradient_x_input(pixels: Picture, gradient: Picture) -> Picture:
     return gradient.mul_(pixels)
 
 
-def sensitivity(pixels: Picture, gradient: Picture) -> Picture:  # noqa: ARG001  (every method gets both)
+def sensitivity(pixels: Picture, gradient: Picture) -> Picture:  # noqa: ARG001 - every method gets both
     """Squared gradient: how fast the score changes with each pixel, never negative; it adds up to nothing.
 
     Source: Simonyan et al. 2014, arXiv 1312.6034.

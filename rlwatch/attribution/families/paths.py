@@ -34,7 +34,7 @@ def simple_taylor(
     true root of the score only in a network without biases; there the map is (1 − root) · gradient × input.
     With biases, the slope close to black knows little of what is on the screen: give a background as `baseline`.
 
-    Raises: ValueError: a root outside (0, 1). TypeError: observations that are no floating numbers.
+    Raises: ValueError for a root outside (0, 1); TypeError for observations that are no floating numbers.
     Source: Montavon et al. 2018, doi 10.1016/j.dsp.2017.10.011.
     """
     if not 0 < root < 1:
@@ -63,7 +63,7 @@ def smoothgrad(
     of seed 0) once for all observations, so that no map depends on its neighbours. They show the mean gradient itself
     (`times_input=False`); we multiply by the input, as black pixels hold nothing that speaks for an action.
 
-    Raises: TypeError: observations that are no floating numbers. ValueError: no samples.
+    Raises: TypeError for observations that are no floating numbers; ValueError for no samples.
     Source: Smilkov et al. 2017, arXiv 1706.03825 (10 to 20 % noise, 50 samples).
     """
     if samples < 1:
@@ -100,7 +100,7 @@ def integrated_gradients(
     They take sums of 20 to 300 equal steps; we take the Gauss–Legendre points, which come closer with as many: 50 leave
     about a thousandth of Σ |relevance| in a ReLU network, nothing in a smooth one.
 
-    Raises: TypeError: observations that are no floating numbers. ValueError: no steps.
+    Raises: TypeError for observations that are no floating numbers; ValueError for no steps.
     Source: Sundararajan et al. 2017, arXiv 1703.01365, equation 1.
     """
     if steps < 1:
@@ -145,7 +145,7 @@ def _mean_gradient(
 def way_from(observations: Tensor, baseline: Baseline) -> tuple[Tensor, Tensor]:
     """The baseline and the way from it to the observations.
 
-    Raises: TypeError: observations that are no floating numbers.
+    Raises: TypeError for observations that are no floating numbers.
     """
     _refuse_integers(observations)
     start = reference(observations, baseline)

@@ -40,7 +40,7 @@ def occlusion(
     `frame_by_frame` covers one at a time. Maps add up to nothing. Patches at the lower and right border may be cut off.
     They slide grey squares; we take black ones, the ground of Atari, with the size and stride of Nature DQN's conv1.
 
-    Raises: ValueError: a stride that leaves pixels uncovered.
+    Raises: ValueError for a stride that leaves pixels uncovered.
     Source: Zeiler & Fergus 2014, doi 10.1007/978-3-319-10590-1_53.
     """
     if not 1 <= stride <= patch:
@@ -99,10 +99,10 @@ def sarfa(
     and K = 1 / (1 + KL(others after ‖ before)). It adds up to nothing. They take softmax(Q), which sharpens as Q grows;
     `standardise` first divides by the spread of the unchanged Q over the actions, so checkpoints can be compared.
 
-    Raises: ValueError: there is one action only.
+    Raises: ValueError when there is one action only.
     Source: Puri et al. 2020, arXiv 1912.12191; the blur as in `greydanus`.
     """
-    if weights.shape[1] < 2:  # noqa: PLR2004  (a choice needs two)
+    if weights.shape[1] < 2:  # noqa: PLR2004 - a choice needs two
         raise ValueError("SARFA compares actions: expected at least 2, got 1: use method='greydanus'")
     before = ask_in_batches(ask, observations, batch_size)[:, None, None, None]
     after = _blurred_spots(ask, observations, sigma, spot, stride, frame_by_frame, batch_size)

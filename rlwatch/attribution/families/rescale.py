@@ -42,15 +42,15 @@ def deep_lift(
     weights: Float[Tensor, "probe action"],
     *,
     baseline: Baseline = 0.0,
-    batch_size: int = 64,  # noqa: ARG001  (every method of queries gets it; two passes' worth is one here)
+    batch_size: int = 64,  # noqa: ARG001 - every method of queries gets it; two passes' worth is one here
 ) -> Float[Tensor, "probe stack y x"]:
     """Multiplier × (observation − baseline), in Q units; sums to score − score(baseline).
 
     Negative contributions pass as well as positive ones, so the map depends on the Q-head where positive-only rules of
     LRP hardly do. They give biases no part either: what they raise the baseline's score by is absorbed.
 
-    Raises: TypeError: observations that are no floating numbers. NotImplementedError: the network holds an operation
-        for which there is no rescale rule, or mixes observations.
+    Raises: TypeError for observations that are no floating numbers; NotImplementedError when the network holds an
+        operation for which there is no rescale rule, or mixes observations.
     Source: Shrikumar et al. 2017, arXiv 1704.02685, section 3.5.1.
     """
     start, way = way_from(observations, baseline)
@@ -62,7 +62,7 @@ def rescaling(
 ) -> Callable[..., Any]:
     """What is run for `func`, called `name`; as `treatment` where it is linear.
 
-    Raises: NotImplementedError: there is no rescale rule for it.
+    Raises: NotImplementedError when there is no rescale rule for it.
     """
     alone = len(carriers) == 1 and bool(args) and carriers[0] is args[0]
     if alone and name in ELEMENTWISE:
@@ -81,7 +81,7 @@ def _refusal(what: str) -> NotImplementedError:
 
 
 def check_sums(relevance: Float[Tensor, "probe stack y x"], seen: Tensor, base: Tensor) -> None:
-    """Raises: NotImplementedError: maps do not sum to score − score(baseline) by more than rounding explains."""
+    """Raises: NotImplementedError when maps do not sum to score − score(baseline) by more than rounding explains."""
     size = relevance.abs().sum((1, 2, 3)) + torch.maximum(seen.abs(), base.abs())
     missing = (relevance.sum((1, 2, 3)) - (seen - base)).abs()
     if (missing > torch.finfo(seen.dtype).eps ** 0.5 * size).any():
@@ -107,7 +107,7 @@ def _difference(values: Tensor) -> Tensor:
 
 
 def _max_pool2d(
-    input: Tensor,  # noqa: A002  (torch's name)
+    input: Tensor,  # noqa: A002 - torch's name
     kernel_size: int | tuple[int, ...],
     stride: int | tuple[int, ...] | None = None,
     padding: int | tuple[int, ...] = 0,
@@ -117,7 +117,7 @@ def _max_pool2d(
 ) -> Tensor:
     """Max-pooling; what the picture's maximum lies above both goes to its place, the rest to that of the baseline's.
 
-    Raises: NotImplementedError: the network asks for the places of the maxima too.
+    Raises: NotImplementedError when the network asks for the places of the maxima too.
     Source: captum's DeepLift, with sums where windows overlap.
     """
     if return_indices:

@@ -36,7 +36,7 @@ def lime(
     superpixel's mean colour, we by the baseline. Combinations come from `generator` (None: an own one of seed 0) and
     are the same for all observations.
 
-    Raises: ValueError: no samples, or features that are not as of `superpixels`.
+    Raises: ValueError for no samples, or features that are not as of `superpixels`.
     Source: Ribeiro et al. 2016, doi 10.1145/2939672.2939778; numbers as in the authors' package `lime`, for images.
     """
     if samples < 1:
@@ -66,7 +66,7 @@ def shap(
     come from `generator` (None: an own one of seed 0), each with its complement, the same for all observations; the
     values are the least squares that keep the sum. A feature without pixels has the value 0, when sampled about 0.
 
-    Raises: ValueError: fewer samples than twice the features and two, or features that are not as of `superpixels`.
+    Raises: ValueError for fewer samples than twice the features and two, or features that are not as of `superpixels`.
     Source: Lundberg & Lee 2017, arXiv 1705.07874, theorem 2 (the package `shap` takes 2048 + 2 · features samples);
     complements and the closed form: Covert & Lee 2021, arXiv 2012.01536.
     """

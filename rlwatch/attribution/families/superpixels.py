@@ -20,7 +20,7 @@ def grid(
     A cell reaches through the whole stack, so that a thing that moves within it is one feature; `frame_by_frame` gives
     each stacked frame cells of its own, oldest frame first.
 
-    Raises: ValueError: `cell` is less than 1.
+    Raises: ValueError when `cell` is less than 1.
     """
     if cell < 1:
         raise ValueError(f"cell must be at least 1 pixel, got {cell}")
@@ -36,7 +36,7 @@ def objects(masks: Bool[Tensor, "feature probe stack y x"]) -> Int[Tensor, "prob
 
     A pixel of several objects belongs to the first of them, so name what lies in front first.
 
-    Raises: ValueError: there are no masks.
+    Raises: ValueError when there are no masks.
     """
     if not len(masks):
         raise ValueError("expected the mask of at least one object, got none: use grid(observations) instead")
@@ -47,7 +47,7 @@ def objects(masks: Bool[Tensor, "feature probe stack y x"]) -> Int[Tensor, "prob
 def checked(features: Any, observations: Shaped[Tensor, "probe stack y x"]) -> Int[Tensor, "probe stack y x"]:
     """The features, in numbers that can be an index, where the observations lie.
 
-    Raises: ValueError: they are no whole numbers from 0 on, or not one for each pixel.
+    Raises: ValueError when they are no whole numbers from 0 on, or not one for each pixel.
     """
     if isinstance(features, Tensor):
         got = f"{features.dtype} of {tuple(features.shape)} from {features.amin()} on"

@@ -103,7 +103,7 @@ class Interception(TorchFunctionMode):
     def _is_layer(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], signals: int) -> bool:
         """True if a product has a rule of its own; else it is differentiated, as far as that is right.
 
-        Raises: NotImplementedError: it is a product of two signals.
+        Raises: NotImplementedError when it is a product of two signals.
         """
         exact = self.layers.exact
         if signals > 1 and not exact:
@@ -125,7 +125,7 @@ class Interception(TorchFunctionMode):
     def _meet(self, tensor: Tensor) -> None:
         """Notes a tensor that is read.
 
-        Raises: NotImplementedError: code that torch does not show has made it of what carries relevance.
+        Raises: NotImplementedError when code that torch does not show has made it of what carries relevance.
         """
         mark = self.marks.of(tensor)
         if mark is None:
@@ -134,7 +134,7 @@ class Interception(TorchFunctionMode):
         if changed and descends(tensor, self.progress):
             unseen = "a torch.autograd.Function or scripted code"
             by_function = isinstance(tensor.grad_fn, BackwardCFunction)
-            known_view = mark is not None and tensor._base is not None and not by_function  # noqa: SLF001  (how autograd knows it, too)
+            known_view = mark is not None and tensor._base is not None and not by_function  # noqa: SLF001 - how autograd knows it, too
             raise Refusal("an in-place operation on another part of a tensor" if known_view else unseen)
 
     def role(self, tensor: Tensor) -> Role:
@@ -144,7 +144,7 @@ class Interception(TorchFunctionMode):
     def finish(self, q_values: Tensor) -> None:
         """Notes that the network has returned `q_values`.
 
-        Raises: ValueError: they do not follow from the pixels.
+        Raises: ValueError when they do not follow from the pixels.
         """
         self._meet(q_values)
         mark = self.marks.of(q_values)
@@ -239,4 +239,4 @@ class Interception(TorchFunctionMode):
 def _viewed(name: str, carriers: list[Tensor]) -> tuple[Tensor, int] | None:
     """What is viewed as itself, and in which state: so a torch.autograd.Function returns what it was given."""
     itself = name == "view_as" and len(carriers) > 1 and carriers[0] is carriers[-1]
-    return (carriers[0], carriers[0]._version) if itself else None  # noqa: SLF001  (how autograd knows it, too)
+    return (carriers[0], carriers[0]._version) if itself else None  # noqa: SLF001 - how autograd knows it, too

@@ -90,7 +90,7 @@ class Layers:
     def joined(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], carriers: list[Tensor]) -> Any:
         """An operation that becomes part of a layer, or is made of layers; None if it is neither.
 
-        Raises: NotImplementedError: a layer's weights depend on the observations, or it is no plain recurrent one.
+        Raises: NotImplementedError when a layer's weights depend on the observations, or it is no plain recurrent one.
         """
         if name == "batch_norm" and len(carriers) > 1:
             raise Refusal("batch_norm with weights that depend on the observations")
@@ -136,7 +136,7 @@ class Layers:
                 call.layer.replace_outputs(tensor.detach())
             call.layer.consumers.add("relu" if relu else "other")
             if relu:  # in place too it leaves outputs as they are where relevance is not 0
-                call.layer.versions = call.layer.versions[0], tensor._version  # noqa: SLF001  (autograd's)
+                call.layer.versions = call.layer.versions[0], tensor._version  # noqa: SLF001 - autograd's
 
     def _batch_norm(self, values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Batch normalisation in evaluation; right behind a layer it becomes part of that layer's weights."""

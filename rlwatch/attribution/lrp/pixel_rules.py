@@ -81,7 +81,7 @@ class ZBox:
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to the relevance of the inputs.
 
-        Raises: ValueError: the layer has no box, or its inputs lie outside.
+        Raises: ValueError when the layer has no box, or its inputs lie outside.
         """
         box = layer.box()
         if box is None:
@@ -113,7 +113,7 @@ def _narrowest(low: Tensor, high: Tensor) -> tuple[float, float, float]:
 
 
 def _check_inside(inputs: Tensor, low: Tensor, high: Tensor, floor: float, ceiling: float, slack: float) -> None:
-    """Raises: ValueError: an input lies outside of the box by more than rounding."""
+    """Raises: ValueError when an input lies outside of the box by more than rounding."""
     least, most = inputs.aminmax()
     if least >= floor - slack and most <= ceiling + slack:
         return

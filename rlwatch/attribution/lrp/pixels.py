@@ -50,8 +50,8 @@ class Pixels:
     def reach(self, inputs: Tensor, weight: Tensor, mark: Mark | None) -> list[Tensor]:
         """Makes `inputs`, or what they were padded from, the explained pixels; their stand-ins.
 
-        Raises: TypeError: they are no floating numbers, or others than the weights. NotImplementedError: there are
-            explained pixels already. PixelsReached: the pass is to stop here.
+        Raises: TypeError when they are no floating numbers, or others than the weights; NotImplementedError when there
+            are explained pixels already; PixelsReached when the pass is to stop here.
         """
         _check_type(inputs, weight)
         pixels: Tensor = inputs
@@ -85,12 +85,12 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     return (one.shape, one.dtype) == (other.shape, other.dtype) and torch.equal(one, other)
 
 
-class PixelsReached(Exception):  # noqa: N818  (it ends a pass that has done its work; nothing is wrong)
+class PixelsReached(Exception):  # noqa: N818 - it ends a pass that has done its work; nothing is wrong
     """The pass has reached the pixels, and that was all that was asked."""
 
 
 def _check_type(inputs: Tensor, weight: Tensor) -> None:
-    """Raises: TypeError: a layer does not take inputs of this type."""
+    """Raises: TypeError when a layer does not take inputs of this type."""
     if inputs.dtype != weight.dtype:
         raise TypeError(
             f"the network's first layer expected {weight.dtype}, got {inputs.dtype}: pass the observations as the "

@@ -39,7 +39,7 @@ class Propagate(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        carrier: Tensor,  # noqa: ARG004  (autograd follows it)
+        carrier: Tensor,  # noqa: ARG004 - autograd follows it
         outputs: list[Tensor],
         layer: Layer,
         rule: Rule,
@@ -74,7 +74,7 @@ def followed(values: Any, progress: Progress) -> Any:
     """`values` with such a node, if they are numbers of their own and autograd does not follow them yet."""
     if not isinstance(values, Tensor) or not values.is_floating_point() or values.requires_grad:
         return values
-    if values._base is not None or values.is_inference() or not torch.is_grad_enabled():  # noqa: SLF001  (views are their bases' business)
+    if values._base is not None or values.is_inference() or not torch.is_grad_enabled():  # noqa: SLF001 - views are their bases' business
         return values
     return Follow.apply(torch.empty(0, requires_grad=True), [values], progress)  # type: ignore[no-untyped-call]
 
@@ -98,7 +98,7 @@ class Rectify(torch.autograd.Function):
 
 def in_order_of(g: Tensor, outputs: Tensor) -> Tensor:
     """`g` with its channels last in memory if those of `outputs` are, before any factor of that order is met."""
-    last = outputs.ndim == 4 and outputs.is_contiguous(memory_format=LAST)  # noqa: PLR2004  (a picture)
+    last = outputs.ndim == 4 and outputs.is_contiguous(memory_format=LAST)  # noqa: PLR2004 - a picture
     return g.contiguous(memory_format=LAST) if last else g
 
 
@@ -112,7 +112,7 @@ def _propagation(layer: Layer, rule: Rule, progress: Progress) -> Propagation:
     """What `rule` makes of g, a few observations at a time, so that what it computes on the way stays in the cache."""
     if layer.read != layer.versions[0]:
         raise RuntimeError("the network writes in place into what a layer has read: let it write into a clone")
-    if layer.outputs._version != layer.versions[1]:  # noqa: SLF001  (how autograd knows it, too)
+    if layer.outputs._version != layer.versions[1]:  # noqa: SLF001 - how autograd knows it, too
         layer.outputs = layer.forward(layer.inputs, layer.weight, layer.bias)
     parts = layer.parts()
     if len(parts) == 1:

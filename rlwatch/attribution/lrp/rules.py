@@ -45,8 +45,8 @@ RuleOf = Callable[[Layer], Rule]
 def checked(rule: object, layer: Layer) -> Rule:
     """The rule that a composite, which may be a user's, gives a layer.
 
-    Raises: TypeError: it is none. ValueError: it is for the layer that sees the pixels, and this is another, or its
-        epsilon or gamma is below 0.
+    Raises: TypeError when it is none; ValueError when it is for the layer that sees the pixels, and this is another, or
+        its epsilon or gamma is below 0.
     """
     if not isinstance(rule, Rule):
         raise TypeError(
@@ -136,7 +136,7 @@ class AlphaBeta:
     gates: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Raises: ValueError: α and β do not differ by 1, or one is negative."""
+        """Raises: ValueError when α and β do not differ by 1, or one is negative."""
         if self.alpha < 0 or self.beta < 0 or not math.isclose(self.alpha - self.beta, 1):
             raise ValueError(f"expected alpha - beta = 1, both at least 0, got alpha={self.alpha}, beta={self.beta}")
 
@@ -246,7 +246,7 @@ class Pass:
     def __call__(self, layer: Layer) -> Propagation:
         """The function from g = R / outputs to the relevance of the inputs.
 
-        Raises: ValueError: inputs and outputs differ in shape.
+        Raises: ValueError when inputs and outputs differ in shape.
         """
         if layer.inputs.shape != layer.outputs.shape:
             raise ValueError(

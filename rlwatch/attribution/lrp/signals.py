@@ -80,7 +80,7 @@ class Marks:
         if mark is None or mark.source is None or not isinstance(node, BackwardCFunction):
             return tensor
         source, version = mark.source
-        return source if version == tensor._version else tensor  # noqa: SLF001  (how autograd knows it, too)
+        return source if version == tensor._version else tensor  # noqa: SLF001 - how autograd knows it, too
 
     def call(self, tensor: Tensor) -> Call | None:
         """The call that `tensor` is the outputs of."""
@@ -99,7 +99,7 @@ class Marks:
         for tensor in tensors_in(results):
             mark = Mark(self._token, role, tensor.grad_fn, **facts)
             tensor._rlwatch = mark  # type: ignore[attr-defined]  # noqa: SLF001
-            if self._keep and role is Role.CARRYING and tensor.ndim == 2:  # noqa: PLR2004  (probe, action)
+            if self._keep and role is Role.CARRYING and tensor.ndim == 2:  # noqa: PLR2004 - probe, action
                 self.computed.append(tensor)
 
 
@@ -154,7 +154,7 @@ def recorded() -> Iterator[None]:
 
 def _pack(saved: Tensor) -> tuple[Tensor, int]:
     """A tensor without its history, which would hold itself in memory for ever, and its state."""
-    return saved.detach(), saved._version  # noqa: SLF001  (how autograd knows it, too)
+    return saved.detach(), saved._version  # noqa: SLF001 - how autograd knows it, too
 
 
 def _unpack(packed: tuple[Tensor, int]) -> Tensor:

@@ -41,7 +41,7 @@ def pass_through(function: Callable[..., Tensor], values: Tensor, *args: Any, **
 def as_probability(function: Callable[..., Tensor], values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The exponential of logarithms of probabilities, which is treated as the softmax that it is.
 
-    Raises: NotImplementedError: it is another one.
+    Raises: NotImplementedError when it is another one.
     """
     whole = function(values.detach(), *args, **kwargs)
     totals = [whole.sum(axis) for axis in range(whole.ndim) if whole.shape[axis] > 1]
@@ -50,7 +50,7 @@ def as_probability(function: Callable[..., Tensor], values: Tensor, *args: Any, 
     return function(values, *args, **kwargs)
 
 
-def through_gate(input: Tensor, dim: int = -1) -> Tensor:  # noqa: A002  (torch's name)
+def through_gate(input: Tensor, dim: int = -1) -> Tensor:  # noqa: A002 - torch's name
     """A gated linear unit, whose gate is a constant.
 
     Source: Arras et al. 2017, doi:10.18653/v1/W17-5221.
@@ -64,9 +64,9 @@ def through_rrelu(
     values: Tensor,
     lower: float = 1 / 8,
     upper: float = 1 / 3,
-    training: bool = False,  # noqa: ARG001  (explained as in evaluation)
+    training: bool = False,  # noqa: ARG001 - explained as in evaluation
     *,
-    true_gradient: bool,  # noqa: ARG001  (the same)
+    true_gradient: bool,  # noqa: ARG001 - the same
     **inplace: bool,
 ) -> Tensor:
     """The randomised ReLU of the mean slope."""

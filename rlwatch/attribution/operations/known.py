@@ -171,7 +171,7 @@ def name_of(function: Callable[..., Any]) -> str:
     if not operator.startswith("aten::"):
         return operator
     if name in {"__get__", "__set__"}:
-        return f"{getattr(function, '__self__').__name__}{name}"  # noqa: B009  (a method-wrapper's owner is untyped)
+        return f"{getattr(function, '__self__').__name__}{name}"  # noqa: B009 - a method-wrapper's owner is untyped
     return name
 
 
@@ -192,7 +192,7 @@ def target_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
 def written_by(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
     """What a function that is `in_place` has written to: its target, and what that is a view of."""
     target = target_of(args, kwargs)
-    return [target] if target._base is None else [target, target._base]  # noqa: SLF001  (how autograd knows it, too)
+    return [target] if target._base is None else [target, target._base]  # noqa: SLF001 - how autograd knows it, too
 
 
 def tensors_in(values: Any) -> list[Tensor]:
@@ -231,7 +231,7 @@ LinearCall = tuple[Convolution | Dense, Tensor, Tensor, Tensor | None, list[int]
 def linear_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LinearCall:
     """A call of one of LINEAR_MAPS, taken apart.
 
-    Raises: NotImplementedError: both factors of a product are stacks of matrices.
+    Raises: NotImplementedError when both factors of a product are stacks of matrices.
     """
     if name == "conv2d":
         return _conv2d(*args, **kwargs)
@@ -248,13 +248,13 @@ def weights_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tens
     return weights
 
 
-def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> LinearCall:  # noqa: A002  (torch's name)
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> LinearCall:  # noqa: A002 - torch's name
     return Dense(), input, weight, bias, []
 
 
-def _matmul(input: Tensor, other: Tensor, **rest: Any) -> LinearCall:  # noqa: A002  (torch's name)
+def _matmul(input: Tensor, other: Tensor, **rest: Any) -> LinearCall:  # noqa: A002 - torch's name
     other = rest.pop("mat2", other)
-    if other.ndim != 2 or rest:  # noqa: PLR2004  (a matrix)
+    if other.ndim != 2 or rest:  # noqa: PLR2004 - a matrix
         raise NotImplementedError(
             f"LRP knows products with a matrix of weights, got factors of shape {tuple(input.shape)} and "
             f"{tuple(other.shape)}: write the layer with torch.nn.functional.linear, or use method='gradient_x_input'"
@@ -273,7 +273,7 @@ def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
 
 
 def _conv2d(
-    input: Tensor,  # noqa: A002  (torch's name)
+    input: Tensor,  # noqa: A002 - torch's name
     weight: Tensor,
     bias: Tensor | None = None,
     stride: int | tuple[int, ...] = 1,

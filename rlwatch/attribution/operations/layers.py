@@ -98,7 +98,7 @@ class Layer:
     def replace_outputs(self, outputs: Tensor) -> None:
         """Takes `outputs` for those of the layer, and notes their state."""
         self.outputs = outputs
-        self.versions = self.versions[0], outputs._version  # noqa: SLF001  (how autograd knows it, too)
+        self.versions = self.versions[0], outputs._version  # noqa: SLF001 - how autograd knows it, too
 
     def parts(self) -> list[slice]:
         """Rows of the call that fit the cache together; one part where the rows cannot be taken apart."""

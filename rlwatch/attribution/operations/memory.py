@@ -72,5 +72,5 @@ def empty(shape: Sequence[int], like: Tensor, *, last: bool = False) -> Tensor:
 
 def empty_like(tensor: Tensor) -> Tensor:
     """Memory for as many numbers, in the same order."""
-    last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)  # noqa: PLR2004  (a picture)
+    last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)  # noqa: PLR2004 - a picture
     return empty(tensor.shape, tensor, last=last)

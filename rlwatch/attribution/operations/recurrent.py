@@ -53,7 +53,7 @@ def gru_step(layer: Map, inputs: Tensor, state: Sequence[Tensor], weights: Weigh
 def unfolded(name: str, layer: Map, *args: object, **kwargs: object) -> tuple[Tensor, ...] | Tensor:
     """The outputs of torch's function `name`: lstm_cell, gru_cell, lstm or gru.
 
-    Raises: NotImplementedError: packed sequences, or projections of the hidden state.
+    Raises: NotImplementedError for packed sequences, or projections of the hidden state.
     """
     if name == "lstm_cell":
         inputs, state, *weights = args

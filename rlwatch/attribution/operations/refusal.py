@@ -8,7 +8,7 @@ BEGIN = (
 """What to do where the first layer does not read what is explained."""
 
 
-class Refusal(NotImplementedError):  # noqa: N818  (it is one, with a part of its message apart)
+class Refusal(NotImplementedError):  # noqa: N818 - it is one, with a part of its message apart
     """What lies between the pixels and Q and has no rule."""
 
     def __init__(self, what: str, remedy: str = REMEDY) -> None:

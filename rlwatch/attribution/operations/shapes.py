@@ -12,7 +12,7 @@ PICTURES = 4
 
 
 def check_shape(linear_map: Convolution | Dense, inputs: Tensor, weight: Tensor, index: int) -> None:
-    """Raises: ValueError: the layer of this number expects another shape."""
+    """Raises: ValueError when the layer of this number expects another shape."""
     got = tuple(inputs.shape)
     if isinstance(linear_map, Dense):
         if inputs.shape[-1] != weight.shape[1]:

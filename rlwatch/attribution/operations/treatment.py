@@ -30,7 +30,7 @@ def treatment(
 ) -> Callable[..., Any]:
     """What is run for `func`, called `name`, when `carriers` among its arguments carry relevance.
 
-    Raises: NotImplementedError: nothing is known about it.
+    Raises: NotImplementedError when nothing is known about it.
     """
     if name in known.LEAVING and not (true_gradient and name in known.SINGLE):
         raise Refusal(f"Tensor.{name}, which takes numbers out of the network")
@@ -76,7 +76,7 @@ def _alone(
 
 
 def through_layer_norm(
-    input: Tensor,  # noqa: A002  (torch's name)
+    input: Tensor,  # noqa: A002 - torch's name
     normalized_shape: tuple[int, ...],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
@@ -93,7 +93,7 @@ def through_layer_norm(
 
 
 def through_group_norm(
-    input: Tensor,  # noqa: A002  (torch's name)
+    input: Tensor,  # noqa: A002 - torch's name
     num_groups: int,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
@@ -107,7 +107,7 @@ def through_group_norm(
 
 
 def through_rms_norm(
-    input: Tensor,  # noqa: A002  (torch's name)
+    input: Tensor,  # noqa: A002 - torch's name
     normalized_shape: tuple[int, ...],
     weight: Tensor | None = None,
     eps: float | None = None,
@@ -131,13 +131,13 @@ NORMALISATIONS: dict[str, Callable[..., Tensor]] = {
 
 
 def batch_norm_factors(
-    input: Tensor,  # noqa: A002  (torch's name)
+    input: Tensor,  # noqa: A002 - torch's name
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
-    training: bool = False,  # noqa: ARG001  (explained as in evaluation)
-    momentum: float = 0.1,  # noqa: ARG001  (nothing is updated)
+    training: bool = False,  # noqa: ARG001 - explained as in evaluation
+    momentum: float = 0.1,  # noqa: ARG001 - nothing is updated
     eps: float = 1e-5,
 ) -> tuple[Tensor, Tensor]:
     """Scale and shift per channel of batch normalisation in evaluation; of this batch if no statistics are kept."""
@@ -158,14 +158,14 @@ def affine(values: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def through_instance_norm(
-    function: Callable[..., Tensor],  # noqa: ARG001  (every one of EVALUATED gets it)
+    function: Callable[..., Tensor],  # noqa: ARG001 - every one of EVALUATED gets it
     values: Tensor,
     running_mean: Tensor | None = None,
     running_var: Tensor | None = None,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
-    use_input_stats: bool = True,  # noqa: ARG001  (explained as in evaluation)
-    momentum: float = 0.1,  # noqa: ARG001  (nothing is updated)
+    use_input_stats: bool = True,  # noqa: ARG001 - explained as in evaluation
+    momentum: float = 0.1,  # noqa: ARG001 - nothing is updated
     eps: float = 1e-5,
     *,
     true_gradient: bool,
@@ -186,7 +186,7 @@ def without_dropout(function: Callable[..., Any], *args: Any, true_gradient: boo
 
     Of what it is given in order, the part that is dropped is the only fraction.
 
-    Raises: NotImplementedError: it is to be more than differentiated.
+    Raises: NotImplementedError when it is to be more than differentiated.
     """
     if not true_gradient:
         raise Refusal(name_of(function))
@@ -209,7 +209,7 @@ TREATED = NORMALISATIONS | {"glu": through_gate}
 def differentiated(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """What an operator of another library returns.
 
-    Raises: NotImplementedError: autograd has no derivative of it, and would take it for constant.
+    Raises: NotImplementedError when autograd has no derivative of it, and would take it for constant.
     """
     result = function(*args, **kwargs)
     if any("NotImplemented" in one.grad_fn.name() for one in tensors_in(result) if one.grad_fn is not None):
@@ -220,7 +220,7 @@ def differentiated(function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
 def without_rounding(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
     """The quotient.
 
-    Raises: NotImplementedError: it is rounded.
+    Raises: NotImplementedError when it is rounded.
     """
     if kwargs.get("rounding_mode") is not None:
         raise Refusal(f"{name_of(function)} that rounds")
@@ -230,7 +230,7 @@ def without_rounding(function: Callable[..., Tensor], *args: Any, **kwargs: Any)
 def without_signal(function: Callable[..., Any], *args: Any) -> Any:
     """The value of a property that is no signal.
 
-    Raises: NotImplementedError: it is one.
+    Raises: NotImplementedError when it is one.
     """
     result = function(*args)
     if any(tensor.is_floating_point() for tensor in tensors_in(result)):

@@ -54,7 +54,7 @@ def around(parts: Iterable[Any], within: Within) -> Iterator[None]:
 
 def _in_other_threads() -> set[int]:
     """The identities of what other threads are at work with: the variables of their functions."""
-    newest = sys._current_frames()  # noqa: SLF001  (public in spite of its name)
+    newest = sys._current_frames()  # noqa: SLF001 - public in spite of its name
     frames = [frame for thread, frame in newest.items() if thread != threading.get_ident()]
     return {id(one) for top in frames for frame, _ in walk_stack(top) for one in list(frame.f_locals.values())}
 

@@ -108,7 +108,7 @@ class _Trial:
 
 
 def _copied(values: Any) -> Any:
-    with torch._C.DisableTorchFunction():  # noqa: SLF001  (copies are no part of the pass)
+    with torch._C.DisableTorchFunction():  # noqa: SLF001 - copies are no part of the pass
         return replaced(values, _copy)
 
 

@@ -39,7 +39,7 @@ class Sandbox:
     def prepare(self, target: Tensor, name: str, *, born: bool) -> None:
         """Has a private copy stand for what the function `name` writes into, unless it was `born` in this pass.
 
-        Raises: RuntimeError: the target is a view of something older than this pass.
+        Raises: RuntimeError when the target is a view of something older than this pass.
         """
         if id(target) in self._copies:
             return
@@ -71,7 +71,7 @@ class Sandbox:
     def assign(self, name: str) -> None:
         """Leaves a property of something older than this pass as it is.
 
-        Raises: RuntimeError: the network might read it back.
+        Raises: RuntimeError when the network might read it back.
         """
         if name not in known.GRADIENT_SWITCHES | {"grad__set__"}:
             raise RuntimeError(

@@ -34,7 +34,7 @@ def untouched(network: Callable[..., Any]) -> Iterator[None]:
     See `keep`, and `around` for what does not lie in its modules. What is in the tensors is the business of `Sandbox`,
     as torch's own generators are.
     """
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (the training's own, kept as it is)
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the training's own, kept as it is
     reached = list(parts_of(network))
     modules = [part for part in reached if isinstance(part, nn.Module)]
     check_made(modules)
@@ -48,7 +48,7 @@ def untouched(network: Callable[..., Any]) -> Iterator[None]:
     finally:
         put_back(kept)
         random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002  (the same)
+        np.random.set_state(numpy)  # noqa: NPY002 - the same
 
 
 def _eager() -> AbstractContextManager[Any]:
@@ -66,7 +66,7 @@ def uncached() -> Iterator[None]:
 
     Its `cached()` takes what a copy computes for the training's own, and the training's for the copy's.
     """
-    enabled = parametrize._cache_enabled  # noqa: SLF001  (torch has no public name for it)
+    enabled = parametrize._cache_enabled  # noqa: SLF001 - torch has no public name for it
     parametrize._cache_enabled = 0  # noqa: SLF001
     try:
         yield
@@ -75,7 +75,7 @@ def uncached() -> Iterator[None]:
 
 
 def check_made(modules: Iterable[nn.Module]) -> None:
-    """Raises: ValueError: a lazy module has no weights yet, and a pass would make them."""
+    """Raises: ValueError when a lazy module has no weights yet, and a pass would make them."""
     for module in modules:
         if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
             raise ValueError(

@@ -12,7 +12,8 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
 from werkzeug import Request, Response
 
-from rlwatch.tensorboard.blobs import ACTIONS, MAPS, PLUGIN, SCHEMA, compact
+from rlwatch.report import SCHEMA
+from rlwatch.tensorboard.blobs import ACTIONS, MAPS, PLUGIN, compact
 from rlwatch.tensorboard.plugin import page
 from rlwatch.tensorboard.plugin.store import Store
 

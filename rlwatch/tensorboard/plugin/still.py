@@ -13,7 +13,8 @@ from tensorboard.backend.event_processing.plugin_event_multiplexer import EventM
 from tensorboard.context import RequestContext
 
 from rlwatch import outputs
-from rlwatch.tensorboard.blobs import ACTIONS, PLUGIN, SCHEMA
+from rlwatch.report import SCHEMA
+from rlwatch.tensorboard.blobs import ACTIONS, PLUGIN
 from rlwatch.tensorboard.plugin import page
 from rlwatch.tensorboard.plugin.store import POINTS, Store, UnreadableError
 from rlwatch.tensorboard.runs import damages, quiet_restarts

@@ -16,8 +16,9 @@ from tensorboard import errors
 from tensorboard.context import RequestContext
 from tensorboard.data import provider
 
+from rlwatch.report import SCHEMA
 from rlwatch.tensorboard import blobs
-from rlwatch.tensorboard.blobs import ACTIONS, MAPS, PLUGIN, PROBE, REPORT, SCHEMA
+from rlwatch.tensorboard.blobs import ACTIONS, MAPS, PLUGIN, PROBE, REPORT
 from rlwatch.tensorboard.plugin.cache import Cache
 
 ALL = 1 << 30
