@@ -94,7 +94,7 @@ class Watch:
         self._full = ACTIONS_LOGGED // examination.action_count
         self._faults, pages = Faults(), None
         if self._logs:
-            destination = Destination(None if logdir is None else Path(logdir), writer, purge_step)
+            destination = Destination(None if logdir is None else Path(logdir).absolute(), writer, purge_step)
             before = past(destination.folder, self._first_step, examination)
             self._schedule.last_step = max(before.objects, default=-math.inf)
             self._place, pages = opened(where, examination, settings, destination, before)

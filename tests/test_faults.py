@@ -3,12 +3,14 @@
 import ctypes
 import gc
 import logging
+import math
 import os
 import resource
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -69,6 +71,23 @@ def test_a_part_that_fails_is_told_once_and_the_training_ends_in_the_same_bits(
     assert same(found, unwatched)
     assert caplog.text.count("RuntimeError: made to fail") == 1
     assert "training goes on" in caplog.text
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_checkpoint_that_was_cut_off_and_is_made_again_counts_once(monkeypatch, tmp_path, probe, error):
+    def cut_off(*_):
+        raise error
+
+    watch = Watch(Nature(), probe, logdir=tmp_path, every=1)
+    monkeypatch.setattr(RunWriter, "checkpoint", cut_off)
+    with suppress(KeyboardInterrupt):
+        assert watch(0) is None
+    monkeypatch.undo()
+    report = watch.finish(0)
+    watch.close()
+    assert not any("no Q-value has changed" in note for note in report.notes)
+    assert math.isnan(report.q.churn)
+    assert watch._place._logbook._examination.comparison._steps == [0]
 
 
 KILLED = """

@@ -164,6 +164,19 @@ def test_a_worker_that_has_not_answered_at_the_end_is_told_in_the_findings_and_i
     assert [step for step, text in words(tmp_path) if watch.finding in text] == [1]
 
 
+def test_a_worker_that_starts_again_logs_into_the_same_folder_wherever_the_training_stands_by_then(
+    tmp_path, attach, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    watch = attach(network(), logdir="log")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    os.kill(pid(watch), signal.SIGKILL)
+    assert watch.finish(1).step == 1
+    watch.close()
+    assert "rlwatch/q/greedy" in tags(tmp_path / "log")
+
+
 def interrupted(*_):
     raise KeyboardInterrupt
 

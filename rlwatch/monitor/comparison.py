@@ -56,6 +56,10 @@ class Look:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+Mark = tuple[Look | None, int]
+"""The newest look of a comparison, and how many checkpoints it remembers."""
+
+
 @dataclass(frozen=True)
 class Past:
     """What a log says of a run's earlier checkpoints: the objects' lifts by step and target, and the colour scales.
@@ -131,6 +135,17 @@ class Comparison:
         for target, objects in targets.items():
             for name, one in objects.items():
                 self._history[target, name].append(one)
+
+    def mark(self) -> Mark:
+        """Where it stands, for `go_back`."""
+        return self.last, len(self._steps)
+
+    def go_back(self, mark: Mark) -> None:
+        """Forget what it was told since: a checkpoint that was not logged may be made again, and counts but once."""
+        self.last, count = mark
+        del self._steps[count:]
+        for history in self._history.values():
+            del history[count:]
 
     def _findings(self) -> Iterator[Finding]:
         for (target, name), history in self._history.items():

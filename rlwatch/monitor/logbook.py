@@ -104,13 +104,17 @@ class Logbook:
         """Makes the page of a job; of a step that has one already, what it lacks."""
         arrived, began, self._faults = time.perf_counter(), self._clock(), []
         self._costly, self._once = {}, 0.0
-        report, page = self._attempted(job)
+        report, page, before = None, None, self._examination.comparison.mark()
         try:
+            made, page = self._attempted(job)
             fraction = (job.spent + self._clock() - began) / max(job.age + time.perf_counter() - arrived, 1e-9)
-            page = self._written(page, fraction)
+            page, report = self._written(page, fraction), made
         except Exception as error:  # noqa: BLE001 - the monitor never harms the training
             self._note(error, f"step {job.step:,}")
-            report = page = None
+            page = None
+        finally:  # also where Ctrl-C comes between
+            if report is None:
+                self._examination.comparison.go_back(before)
         self._last = report or self._last
         BLOCKS.clear()  # between checkpoints memory is the training's
         seconds = self._clock() - began
