@@ -133,7 +133,8 @@ def check_updates(optimizer: Optimizer, network: Network) -> None:
     if own and own.isdisjoint(updated):
         raise ValueError(
             f"expected an optimiser of the Q-network, got a {type(optimizer).__name__} that updates none of its "
-            f"{len(own)} parameters: attach the one that trains the network"
+            f"{len(own)} parameters: attach the one that trains the network, or call watch(step) in the loop where "
+            "none does, as of an averaged copy"
         )
 
 

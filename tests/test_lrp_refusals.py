@@ -1,5 +1,7 @@
 """What the engine refuses, with the reason and the way out."""
 
+from threading import Thread
+
 import pytest
 import torch
 from torch import nn
@@ -261,3 +263,21 @@ def test_writing_into_what_a_layer_has_read_is_refused():
 
     with pytest.raises(RuntimeError, match="let it write into a clone"):
         explain(overwriting, observations())
+
+
+def test_weights_that_another_thread_updates_meanwhile_are_told_as_such():
+    network = build(Nature)
+
+    def update():
+        with torch.no_grad():
+            network[7].weight.add_(1)
+
+    def asked(frames):
+        q_values = network(frames)
+        training = Thread(target=update)
+        training.start()
+        training.join()
+        return q_values
+
+    with pytest.raises(RuntimeError, match="if another thread trains it, call the monitor in that thread"):
+        explain(asked, observations())

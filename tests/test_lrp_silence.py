@@ -252,6 +252,19 @@ def test_autocast_makes_no_difference():
         assert torch.equal(explain(network, pixels).relevance, expected)
 
 
+def test_what_a_network_narrows_for_its_autocast_is_explained_in_full_precision():
+    network, pixels = build(Nature).float(), observations().float()
+    expected = explain(network, pixels.bfloat16().float()).relevance
+
+    def narrowed(frames):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return network(frames.bfloat16())
+
+    assert torch.equal(explain(narrowed, pixels).relevance, expected)
+    with pytest.raises(TypeError, match=r"expected torch.float32, got torch.bfloat16"):
+        explain(lambda frames: network(frames.bfloat16()), pixels)
+
+
 @pytest.mark.parametrize("method", ["occlusion", "epsilon", "sensitivity"])
 def test_nothing_of_a_pass_stays_in_memory(method):
     network, seen = build(Nature), []

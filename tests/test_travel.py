@@ -1,6 +1,8 @@
 """What is sent to another process arrives as it was."""
 
+import pickle
 import threading
+from types import MethodType
 
 import numpy as np
 import pytest
@@ -47,6 +49,27 @@ def test_a_parametrised_module_arrives_and_computes_the_same():
     arrived = sent(network)
     assert torch.equal(arrived(torch.eye(3)), network(torch.eye(3)))
     assert [*arrived.state_dict()] == [*network.state_dict()]
+    assert pack(network)[0] == pack(network)[0]
+
+
+class Halving:
+    """What accelerate puts around a forward: it says of itself that it is not to be pickled."""
+
+    def __init__(self, forward):
+        self.forward = forward
+
+    def __call__(self, *args):
+        return self.forward(*args) / 2
+
+    def __getstate__(self):
+        raise pickle.PicklingError("unwrap the model before pickling it")
+
+
+def test_a_module_whose_forward_refuses_to_be_pickled_arrives_and_computes_the_same():
+    network = nn.Linear(3, 2)
+    halving = Halving(type(network).forward)
+    network.forward = MethodType(halving, network)
+    assert torch.equal(sent(network)(torch.eye(3)), network(torch.eye(3)))
     assert pack(network)[0] == pack(network)[0]
 
 

@@ -146,7 +146,7 @@ def test_of_a_distributed_training_only_rank_0_logs(tmp_path):
 
 
 def test_an_optimiser_of_something_else_is_refused():
-    with pytest.raises(ValueError, match="attach the one that trains the network"):
+    with pytest.raises(ValueError, match=r"attach the one that trains the network, or call watch\(step\) in the loop"):
         check_updates(torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1), Nature())
 
 

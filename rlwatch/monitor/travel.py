@@ -58,15 +58,28 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[name-defined, unused-ignore]
         return self._numbers[id(value)]
 
     def reducer_override(self, value: Any) -> Any:
-        """Takes parametrised modules apart (spectral norm, weight norm), which torch wants nobody to keep in a file."""
-        if isinstance(value, nn.Module) and is_parametrized(value):
+        """Takes apart what nobody is to keep in a file: parametrised modules (spectral norm, weight norm), others."""
+        if (isinstance(value, nn.Module) and is_parametrized(value)) or _refuses(value):
             return _bare, (type(value),), vars(value)
         return super().reducer_override(value)
 
 
-def _bare(kind: type[nn.Module]) -> nn.Module:
-    """A module without anything in it yet."""
+def _bare(kind: type[object]) -> Any:
+    """A module or another object without anything in it yet."""
     return kind.__new__(kind)
+
+
+def _refuses(value: Any) -> bool:
+    """Whether something that is called says that it is not to be pickled, as accelerate's mixed precision does."""
+    if not callable(value) or isinstance(value, (type, nn.Module)) or not hasattr(value, "__dict__"):
+        return False
+    try:
+        getattr(value, "__getstate__", dict)()
+    except pickle.PicklingError:
+        return True
+    except Exception:  # noqa: BLE001 - told when it is pickled
+        return False
+    return False
 
 
 class _Unpacker(pickle.Unpickler):

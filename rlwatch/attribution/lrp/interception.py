@@ -87,6 +87,7 @@ class Interception(TorchFunctionMode):
         signals = len(roles) - roles.count(Role.PLAIN)
         if name in known.LINEAR_MAPS and signals and self._is_layer(name, args, kwargs, signals):
             current = self._sandbox.current
+            args = self._of_weights_type(name, args, kwargs)
             return self.layers.call(name, replaced(args, current), replaced(kwargs, current))
         if name in known.FRESH and not (name == "new_tensor" and len(given) > 1):
             return self._aside(func, name, args, kwargs, Role.PLAIN)
@@ -116,6 +117,15 @@ class Interception(TorchFunctionMode):
             )
         axes = known.weights_of(name, args, kwargs).ndim
         return signals == 1 and axes != 1 and not (exact and (weights_first or axes != known.WEIGHTS[name]))
+
+    def _of_weights_type(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """What a layer is given: inputs of its weights' type under the network's autocast, which makes types one."""
+        if not args or name not in {"conv2d", "linear"} or not torch.is_autocast_enabled(args[0].device.type):
+            return args
+        wanted = known.weights_of(name, args, kwargs).dtype
+        if args[0].dtype == wanted or not args[0].is_floating_point():
+            return args
+        return self._dispatch(Tensor.to, (args[0], wanted), {}), *args[1:]
 
     def ask(self, network: Callable[..., Any]) -> Any:
         """What the network returns for the observations; nothing of it changes."""

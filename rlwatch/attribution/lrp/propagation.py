@@ -111,7 +111,10 @@ def gated(g: Tensor, values: Tensor) -> Tensor:
 def _propagation(layer: Layer, rule: Rule, progress: Progress) -> Propagation:
     """What `rule` makes of g, a few observations at a time, so that what it computes on the way stays in the cache."""
     if layer.read != layer.versions[0]:
-        raise RuntimeError("the network writes in place into what a layer has read: let it write into a clone")
+        raise RuntimeError(
+            "what a layer has read was written into while the network was asked: if the network does so, let it write "
+            "into a clone; if another thread trains it, call the monitor in that thread"
+        )
     if layer.outputs._version != layer.versions[1]:  # noqa: SLF001 - how autograd knows it, too
         layer.outputs = layer.forward(layer.inputs, layer.weight, layer.bias)
     parts = layer.parts()
