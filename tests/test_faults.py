@@ -78,7 +78,7 @@ def test_a_checkpoint_that_was_cut_off_and_is_made_again_counts_once(monkeypatch
     def cut_off(*_):
         raise error
 
-    watch = Watch(Nature(), probe, logdir=tmp_path, every=1)
+    watch = Watch(Coarse(), probe, logdir=tmp_path, every=1)
     monkeypatch.setattr(RunWriter, "checkpoint", cut_off)
     with suppress(KeyboardInterrupt):
         assert watch(0) is None
