@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 
@@ -39,6 +40,14 @@ def test_the_table_counts_seeds_in_each_column_and_shows_the_last_that_all_came_
     assert "step 0 " in table
     assert "step 300 (1 of 3 seeds)" in table
     assert "100 [100, unknown], 1 of 3 seeds, 2 ended early" in table
+
+
+def test_in_a_narrow_terminal_so_many_columns_leave_each_word_whole(runs, at_terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")  # rich gives a dumb one 80
+    printed = re.sub(r"\x1b\[[\d;]*m", "", at_terminal("compare", runs))  # bold
+    assert all(word in printed for word in ("untrained", "unknown]", "object", "early"))
+    assert max(map(len, printed.splitlines())) <= 60
 
 
 def test_a_last_checkpoint_a_little_earlier_is_no_crash(tmp_path):

@@ -53,10 +53,10 @@ def test_what_was_found_stands_on_its_own_screens_and_so_do_displays():
         [],
         [Box(0, 0, 20, 8)],
     ]
-    assert "50%" in str(placed)
+    assert "they are 50 % of" in str(placed)
     assert "scrolls" not in str(placed)
 
 
 def test_a_scene_that_scrolls_is_said_to():
     found = background.Found({}, {}, {}, steady=1.0, named=0.9, scrolling=0.8)
-    assert "the scene scrolls (80% of the frames)" in str(placing.by_background(found, 4))
+    assert "the scene scrolls (80 % of the frames)" in str(placing.by_background(found, 4))

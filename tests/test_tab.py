@@ -52,6 +52,17 @@ def test_nothing_is_cut_off_at_the_side_and_no_letter_is_tiny(tab, browser, size
     assert size[0] < 1000 or tab.js(table)
 
 
+@pytest.mark.parametrize("size", [(601, 900), (840, 900), (1100, 600), (1240, 900)])
+@pytest.mark.parametrize("compare", [False, True])
+def test_in_one_column_the_player_takes_the_whole_width(tab, browser, size, compare):
+    resize(browser, *size)
+    tab.open(compare=compare)
+    ends = """const asides = [...document.querySelectorAll('.aside, footer input')].filter((one) => one.offsetParent);
+        return asides.map((one) => one.getBoundingClientRect().right)"""
+    *asides, full = tab.js(ends)
+    assert max(asides) == pytest.approx(full, abs=1)
+
+
 def test_the_timeline_reads_values_and_leads_to_a_checkpoint(tab, board):
     tab.open()
     width = tab.one("#timeline").size["width"]

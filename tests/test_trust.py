@@ -166,10 +166,10 @@ def test_the_line_says_what_a_person_needs():
         figures |= {f"gain_{target}": gain.mean, f"gain_low_{target}": gain.low, f"gain_high_{target}": gain.high}
     assert trust(figures) == (
         "these maps depend on the Q-head: yes (Spearman 0.42 after randomising it, -0.05 after all); "
-        "for the value they beat random maps by 30% (+27% to +33%), "
-        "for the choice they have no power: random maps do as well, gain +10% (-2% to +20%); "
+        "for the value they beat random maps by 30 % (+27 % to +33 %), "
+        "for the choice they have no power: random maps do as well, gain +10 % (-2 % to +20 %); "
         "the second-best action's maps are 0.96 alike; "
-        "the peak lies on a moving object in 62% of frames (chance 1%)"
+        "the peak lies on a moving object in 62 % of frames (chance 1 %)"
     )
     assert "Q-head: no" in trust(figures | {"randomised_head_greedy": 0.997})
     assert trust({}) == ""

@@ -50,9 +50,9 @@ class Placed:
         if self.how == "ram":
             return "objects exact, from the RAM"
         if self.reason:
-            return f"no map of the RAM; {self.reason} (it holds still in {self.steady:.0%} of the screens)"
-        found = f"objects found against the background; they are {self.named:.0%} of what stands out from it"
-        scrolls = f"; the scene scrolls ({self.scrolling:.0%} of the frames), they may be scenery"
+            return f"no map of the RAM; {self.reason} (it holds still in {100 * self.steady:.0f} % of the screens)"
+        found = f"objects found against the background; they are {100 * self.named:.0f} % of what stands out from it"
+        scrolls = f"; the scene scrolls ({100 * self.scrolling:.0f} % of the frames), they may be scenery"
         return found + scrolls * (self.scrolling >= SCROLLS)
 
 

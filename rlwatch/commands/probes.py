@@ -88,6 +88,6 @@ def _table(objects: dict[str, dict[str, Any]], shown: list[str]) -> Table:
     """What is known of each object, with the columns of `SURE` that are shown."""
     table = table_of("object", "observations with it", "pixels in a stack", *shown)
     for name, one in objects.items():
-        sure = [f"{one[part]:.0%}" if part in one else "" for part in shown]
+        sure = [f"{100 * one[part]:.0f} %" if part in one else "" for part in shown]
         table.add_row(name, str(one["frames"]), f"{one['pixels']:.1f}", *sure)
     return table

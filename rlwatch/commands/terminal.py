@@ -3,12 +3,12 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from rich.console import Console
-from rich.measure import Measurement
+from rich.measure import Measurement, measure_renderables
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
@@ -73,7 +73,27 @@ def show(console: Console, table: Table, title: str = "") -> None:
         say(console, title)
     if Measurement.get(console, console.options.update(width=WIDE), table).minimum > console.width:
         table.padding = 0
+    _keep_words(console, table)
     console.print(table)
+
+
+def _keep_words(console: Console, table: Table) -> None:
+    """Where lines of cells must be broken, give each column the room of its longest word: rich makes all alike."""
+    columns, (_, right, _, left) = table.columns, table.padding
+    sizes = [measure_renderables(console, console.options, [one.header, *one.cells]) for one in columns]
+    room = console.width - 1 - len(columns) * (1 + left + right)  # but for lines and padding
+    if sum(one.minimum for one in sizes) <= room < sum(one.maximum for one in sizes):
+        for column, width in zip(columns, _widths(sizes, room), strict=True):
+            column.width = width
+
+
+def _widths(sizes: Sequence[Measurement], room: int) -> list[int]:
+    """At least the longest word of each column, at most its longest line; the narrowest grow first."""
+    widths = [one.minimum for one in sizes]
+    while sum(widths) < room:
+        growing = [index for index, one in enumerate(sizes) if widths[index] < one.maximum]
+        widths[min(growing, key=widths.__getitem__)] += 1
+    return widths
 
 
 def printable(text: object) -> str:

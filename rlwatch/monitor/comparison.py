@@ -170,8 +170,8 @@ def _notes(look: Look, *, much: float = 1 / 3) -> Iterator[str]:
             yield SILENT.get(target, f"the maps of {target} hold no positive relevance")
         elif measured.spot.share > much:
             yield (
-                f"{measured.spot.share:.0%} of what {told} rests on lies in one place that belongs to no object, "
-                f"around line {measured.spot.y:.0f}, column {measured.spot.x:.0f} of the agent's picture"
+                f"{100 * measured.spot.share:.0f} % of what {told} rests on lies in one place that belongs to no "
+                f"object, around line {measured.spot.y:.0f}, column {measured.spot.x:.0f} of the agent's picture"
             )
 
 

@@ -196,17 +196,18 @@ def _beats(figures: Mapping[str, float], target: str) -> str:
     gain, low, high = (figures.get(f"{name}_{target}", math.nan) for name in ("gain", "gain_low", "gain_high"))
     if math.isnan(gain):
         return "cannot be compared with random maps"
-    interval = f"({low:+.0%} to {high:+.0%})"
+    interval = f"({100 * low:+.0f} % to {100 * high:+.0f} %)"
     if low > 0:
-        return f"beat random maps by {gain:.0%} {interval}"
-    return f"have no power: random maps do as well, gain {gain:+.0%} {interval}"
+        return f"beat random maps by {100 * gain:.0f} % {interval}"
+    return f"have no power: random maps do as well, gain {100 * gain:+.0f} % {interval}"
 
 
 def _told(figures: Mapping[str, float]) -> Iterator[str]:
     if not math.isnan(action := figures.get("action_greedy", math.nan)):
         yield f"the second-best action's maps are {action:.2f} alike"
     if not math.isnan(hits := figures.get("pointing_moving_greedy", math.nan)):
-        yield f"the peak lies on a moving object in {hits:.0%} of frames (chance {figures['chance_moving_greedy']:.0%})"
+        chance = figures["chance_moving_greedy"]
+        yield f"the peak lies on a moving object in {100 * hits:.0f} % of frames (chance {100 * chance:.0f} %)"
 
 
 def _mean(values: Float[np.ndarray, " value"]) -> float:

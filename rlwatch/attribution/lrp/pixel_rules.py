@@ -119,8 +119,9 @@ def _check_inside(inputs: Tensor, low: Tensor, high: Tensor, floor: float, ceili
         return
     if ((inputs < low - slack) | (inputs > high + slack)).any():
         beyond = torch.maximum(low - inputs, inputs - high)
+        part = (beyond > slack).float().mean().item()
         raise ValueError(
-            f"{(beyond > slack).float().mean().item():.1%} of the first layer's inputs lie outside of zB's box, by up "
+            f"{100 * part:.1f} % of the first layer's inputs lie outside of zB's box, by up "
             f"to {beyond.max().item():.2g}: expected each between what all-black and all-white observations become "
             f"there (from {low.amin().item():g} to {high.amax().item():g}), got [{least.item():g}, {most.item():g}]. A "
             "network that updates statistics of its inputs while it is asked, or takes differences of frames, has no "
