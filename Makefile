@@ -14,7 +14,7 @@ board: .venv/installed ## TensorBoard over runs/
 	$(bin)/tensorboard --logdir runs --samples_per_plugin images=1000
 
 test: .venv/tested browser ## the whole test suite
-	@if command -v chromedriver; then $(bin)/python -m pytest -n 2; else $(bin)/python -m pytest -n 2 -m "not browser"; fi
+	@if command -v chromedriver; then $(bin)/python -m pytest -n 2 --dist worksteal; else $(bin)/python -m pytest -n 2 --dist worksteal -m "not browser"; fi
 
 browser: # for the tests of the RLWATCH tab, where it can be had
 	@{ command -v chromium && command -v chromedriver; } || { apt-get update -q && apt-get install -qy chromium chromium-driver; } >/dev/null 2>&1 || \

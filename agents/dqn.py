@@ -39,6 +39,7 @@ from agents.parts import (
 from agents.progress import Progress
 from agents.replay import STACK, Replay
 from rlwatch.atari.console import short_name
+from rlwatch.commands.terminal import escape_missing_letters
 
 CHANGEABLE = ("steps", "checkpoint_every", "evaluation_games", "threads")  # by a resumed run
 REFILL = 50_000  # steps, at most, that a resumed run plays to fill its replay
@@ -278,6 +279,7 @@ def watched(agent: Agent, probe: rlwatch.Probe, **settings: Any) -> rlwatch.Watc
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 when the run is finished, 2 when an option is wrong, 128 + the signal when it was stopped."""
+    escape_missing_letters()
     parser = command_line()
     options = vars(parser.parse_args(arguments))
     with stop_signals() as stopped:

@@ -1,7 +1,6 @@
 """`rlwatch record | explain | report | compare | probe | doctor`: what the monitor does, without a training."""
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -15,6 +14,7 @@ from rlwatch.commands import compare, probes
 from rlwatch.commands.terminal import (
     console_of,
     end_quietly,
+    escape_missing_letters,
     interrupted,
     own_output,
     printable,
@@ -52,8 +52,7 @@ SLOW_WORDS = "{} asks the network many times for each frame: a checkpoint takes 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status: 0 done, 1 something is wrong (said on stderr), 2 wrong usage, 130 Ctrl-C."""
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # a caller may have closed it  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal has no letters for
+    escape_missing_letters()
     parser = _parser()
     options = parser.parse_args(arguments)
     try:

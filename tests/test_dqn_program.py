@@ -51,6 +51,15 @@ def test_a_full_disk_is_told_once_and_training_goes_on(tmp_path):
     assert not list((tmp_path / "run").rglob("*.p*t*"))
 
 
+@pytest.mark.real
+def test_what_stdout_has_no_letters_for_is_told_in_escapes(tmp_path):
+    ascii_only = "import sys\nsys.stdout.reconfigure(encoding='ascii')"
+    with program(tmp_path / "run", "--steps=96", before=ascii_only) as process:
+        out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "at \\u03b5 = 0.05" in out
+
+
 @pytest.mark.parametrize(
     ("options", "remedy"),
     [

@@ -1,5 +1,6 @@
 """What a command shows at a terminal besides its output: how far it has come, and what others print."""
 
+import io
 import logging
 import os
 import sys
@@ -16,6 +17,12 @@ WIDE = 200
 """Columns that a table may take in a file or a pipe."""
 INTERRUPTED = 130
 """128 + SIGINT."""
+
+
+def escape_missing_letters() -> None:
+    """From now on stdout shows in escapes what its encoding has no letters for."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
