@@ -170,5 +170,5 @@ def test_what_the_refusals_of_others_say_makes_a_readable_file(tmp_path):
     torch.jit.save(torch.jit.script(nature()), tmp_path / "script.pt")
     as_before_archives(tmp_path / "old.pt")
     torch.save(torch.jit.load(tmp_path / "script.pt").state_dict(), tmp_path / "a.pt")
-    torch.save(torch.load(tmp_path / "old.pt"), tmp_path / "b.pt")
+    torch.save(torch.load(tmp_path / "old.pt", weights_only=True), tmp_path / "b.pt")
     assert [load(tmp_path / name).step for name in ("a.pt", "b.pt")] == [-1, -1]

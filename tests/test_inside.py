@@ -92,7 +92,7 @@ def test_several_networks_that_may_be_meant_are_refused_with_a_line_that_saves_o
     torch.save({"nets": {"q1": WEIGHTS, "q2": LAGGING}}, tmp_path / "x.pt")
     with pytest.raises(ValueError, match=r"several networks, 'nets.q1', 'nets.q2'.* torch.save\(torch.load\(FILE\)"):
         load(tmp_path / "x.pt")
-    torch.save(torch.load(tmp_path / "x.pt")["nets"]["q1"], tmp_path / "one.pt")
+    torch.save(torch.load(tmp_path / "x.pt", weights_only=True)["nets"]["q1"], tmp_path / "one.pt")
     assert torch.equal(load(tmp_path / "one.pt").network(FRAMES), q_values(WEIGHTS))
 
 
