@@ -21,6 +21,14 @@ def program(folder, *options, before=""):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def finished(folder, before):
+    """What the program prints and what it complains of where it trains for 96 steps and ends well."""
+    with program(folder, "--steps=96", before=before) as process:
+        out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return out, errors
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_leaves_a_run_that_resumes(tmp_path, signum, status, capsys):
@@ -43,9 +51,7 @@ def test_a_signal_leaves_a_run_that_resumes(tmp_path, signum, status, capsys):
 @pytest.mark.real
 def test_a_full_disk_is_told_once_and_training_goes_on(tmp_path):
     limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))"
-    with program(tmp_path / "run", "--steps=96", before=limit) as process:
-        out, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+    out, errors = finished(tmp_path / "run", limit)
     assert errors.count("a checkpoint cannot be written") == 1
     assert "step 96" in out
     assert not list((tmp_path / "run").rglob("*.p*t*"))
@@ -53,10 +59,7 @@ def test_a_full_disk_is_told_once_and_training_goes_on(tmp_path):
 
 @pytest.mark.real
 def test_what_stdout_has_no_letters_for_is_told_in_escapes(tmp_path):
-    ascii_only = "import sys\nsys.stdout.reconfigure(encoding='ascii')"
-    with program(tmp_path / "run", "--steps=96", before=ascii_only) as process:
-        out, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+    out, _ = finished(tmp_path / "run", "import sys\nsys.stdout.reconfigure(encoding='ascii')")
     assert "at \\u03b5 = 0.05" in out
 
 

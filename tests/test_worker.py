@@ -241,17 +241,21 @@ def test_what_cannot_be_sent_is_refused_at_attach(attach):
         attach(lambda observations: one(observations) if lock else None)
 
 
-def test_a_network_that_can_be_sent_no_more_stands_in_the_findings_until_it_can(attach):
+def test_a_network_that_can_be_sent_no_more_stands_in_the_findings_until_it_can(tmp_path, attach):
     one = network()
     watch = attach(one)
     report_of(watch, 0)
     one.kept = threading.Lock()
-    watch(1)
-    assert watch.findings[-1].step == 1
-    assert "cannot be sent to another process" in watch.finding
+    for step in (1, 2):
+        watch(step)
+        assert watch.findings[-1].step == 1
+        assert "cannot be sent to another process" in watch.finding
     del one.kept
-    report_of(watch, 2)
+    one.body[3] = torch.nn.Sequential(torch.nn.Linear(400, 64), torch.nn.Linear(64, 4))  # so another process starts
+    report_of(watch, 3)
     assert "cannot be sent" not in watch.finding
+    watch.close()
+    assert [step for step, _ in words(tmp_path)] == [0, 3], "nothing is taken back that the log never said"
 
 
 def test_an_unknown_place_is_refused(tmp_path, probe):

@@ -74,7 +74,8 @@ class Worker:
         self._done: list[Outcome] = []
         self._reports: list[Report] = []
         self._job: Job | None = None
-        self._ended: Finding | None = None
+        self._ended: Finding | None = None  # as the log says it
+        self._unsent: Finding | None = None
         self._submitting = self._looked = 0.0
         self._start()
 
@@ -107,7 +108,7 @@ class Worker:
             except OSError:
                 self._died()
             except (TypeError, ValueError) as error:
-                self._ended = self._ended or self._ending(error)[0]
+                self._unsent = self._unsent or self._ending(error)[0]
                 self._fail(f"{type(error).__name__}: {error}")
         self._submitting = time.perf_counter() - began
 
@@ -172,7 +173,7 @@ class Worker:
             except (EOFError, OSError):
                 self._died()
                 return
-        self._job, self._ended = None, outcome.ended
+        self._job, self._ended, self._unsent = None, outcome.ended, None
         self._done.append(outcome)
         if outcome.report is not None:  # what the next worker goes on from: a second purge would hide this report
             self._reports.append(outcome.report)
@@ -207,7 +208,7 @@ class Worker:
         if not self._lives and self._ended is None:
             self._ended, page = self._ending(RuntimeError(reason))
         faults = (Fault(f"step {self._job.step:,}", reason),)
-        self._done.append(Outcome(self._job, None, 0.0, faults=faults, page=page, ended=self._ended))
+        self._done.append(Outcome(self._job, None, 0.0, faults=faults, page=page, ended=self._ended or self._unsent))
         self._job = None
 
     def _ending(self, error: Exception) -> tuple[Finding, Page | None]:
